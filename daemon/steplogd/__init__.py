@@ -1,0 +1,1 @@
+"""steplogd: the daemon that folds spools into run logs and feeds the trackers."""

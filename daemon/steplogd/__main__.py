@@ -1,0 +1,90 @@
+"""The command `steplogd`: picks the command's file, and turns every error into one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; systemd is told not to restart after it
+EXIT_HELD: Final = 73  # EX_CANTCREAT: another daemon holds the home
+_LAST_WORDS_SECONDS: Final = 0.5
+_COMMANDS: Final = ("run", "drain", "status", "check")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `steplogd` with these arguments, or those of the process, and exit."""
+    status = _run(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _is_anything_hanging():
+        os._exit(status)  # a backend that never answers must not keep the process
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        parser = _parser()
+    except ModuleNotFoundError as error:
+        return _fail(f"needs the package {error.name}: pip install 'steplog[daemon]'", 1)
+    parsed = parser.parse_args(arguments)
+    from steplogd.config import ConfigError
+    from steplogd.holder import HomeHeld
+    from steplogd.store.database import StoreError
+
+    try:
+        return int(parsed.function(parsed))
+    except ConfigError as error:
+        return _fail(str(error), EXIT_CONFIG)
+    except HomeHeld as error:
+        return _fail(str(error), EXIT_HELD)
+    except StoreError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steplogd",
+        description="The steplog daemon: folds spools into run logs, and feeds the trackers.",
+        epilog="example: steplogd run    (then, in a training: steplog.track_this(loss=0.2))",
+    )
+    parser.add_argument("--version", action="version", version=f"steplogd {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in _COMMANDS:
+        importlib.import_module(f"steplogd.commands.{name}").add_parser(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("steplog")
+
+
+def _fail(sentence: str, status: int) -> int:
+    sys.stderr.write(f"steplogd: {sentence}\n")
+    return status
+
+
+def _is_anything_hanging() -> bool:
+    """Tell whether a thread goes on that the interpreter would wait for, for ever."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    waited_for = [thread for thread in others if not thread.daemon]
+    for thread in waited_for:
+        thread.join(_LAST_WORDS_SECONDS)
+    return any(thread.is_alive() for thread in waited_for)
+
+
+if __name__ == "__main__":
+    main()

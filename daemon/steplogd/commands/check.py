@@ -1,0 +1,32 @@
+"""`steplogd check`: say what is wrong with the configuration."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from steplogd.config import find_config, load_config
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="say what is wrong with the configuration; exit 78 if anything",
+        epilog="example: steplogd check --config steplogd.toml",
+    )
+    parser.add_argument("--config", metavar="FILE", help="the configuration file")
+    parser.set_defaults(function=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the configuration; returns 0 when it is right, and raises ConfigError otherwise."""
+    path = find_config(arguments.config)
+    config = load_config(path)
+    names = ", ".join(backend.name for backend in config.backends)
+    delivers = f"delivers to {names}" if names else "no backend: the run log has it all"
+    sys.stdout.write(f"{path or 'no configuration file'}: ok; home {config.home}; {delivers}\n")
+    return 0

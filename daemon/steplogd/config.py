@@ -1,0 +1,188 @@
+"""The configuration: a TOML file, read and checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from steplog.home import default_home
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from steplogd.delivery.contract import BackendType
+
+T = TypeVar("T")
+
+ENTRY_POINT_GROUP: Final = "steplog.backends"
+_COMMON_BACKEND_KEYS: Final = ("type", "name")
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text says what, where, and what would be right."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The keys of the file, beside its `[[backend]]` tables.
+
+    Attributes:
+        home: Where everything lies; "" for the usual place.
+        grace_seconds: How long nobody is in a run before it ends.
+        idle_seconds: How long a run of visitors alone is silent before it ends.
+        sweep_seconds: How often all spools are looked at for what no notification told.
+        shutdown_seconds: How long batches in flight are waited for at the end.
+    """
+
+    home: str = ""
+    grace_seconds: float = 2.0
+    idle_seconds: float = 3600.0
+    sweep_seconds: float = 5.0
+    shutdown_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """One `[[backend]]` table: the name that its cursors go by, its type's class, its options."""
+
+    name: str
+    kind: BackendType
+    options: msgspec.Struct
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a daemon runs with: where, how, and the trackers to deliver to."""
+
+    home: Path
+    settings: Settings
+    backends: tuple[BackendConfig, ...] = ()
+
+
+def find_config(given: str | None = None) -> Path | None:
+    """Return the file to read: the one given, else the first of the usual places that exists.
+
+    Raises:
+        ConfigError: A file that was named does not exist.
+    """
+    named = given or os.environ.get("STEPLOG_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"{named}: there is no such file; name one that exists.")
+        return Path(named)
+    config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    usual = Path(config_home, "steplog/steplogd.toml"), Path("/etc/steplog/steplogd.toml")
+    return next((path for path in map(Path.expanduser, usual) if path.is_file()), None)
+
+
+def load_config(path: Path | None) -> Config:
+    """Read and check a configuration file; None is an empty one.
+
+    Raises:
+        ConfigError: The first thing that is wrong with it.
+    """
+    where = str(path) if path else "configuration"
+    content = _read(path) if path else {}
+    tables = content.pop("backend", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{where}: write each backend as a table: [[backend]]")
+    _refuse_unknown(content, Settings.__struct_fields__, where)
+    settings = _convert(content, Settings, where)
+    _refuse_not_positive(settings, where)
+    backends = tuple(_backend(table, where, number) for number, table in enumerate(tables, 1))
+    _refuse_same_names(backends, where)
+    return Config(_home(settings), settings, backends)
+
+
+def backend_types() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the entry points of all installed backend types, by type."""
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {point.name: point for point in points}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make it readable.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: this is not TOML: {error}.") from error
+
+
+def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
+    here = f"{where}: backend {number}"
+    types = backend_types()
+    type_name = table.get("type")
+    if not isinstance(type_name, str):
+        raise ConfigError(f"{here}: says no type; write one of {_listed(types)}.")
+    if type_name not in types:
+        raise ConfigError(f"{here}: there is no type {type_name!r}{_nearest(type_name, types)}.")
+    kind = _load(types[type_name], here)
+    name = table.get("name", type_name)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{here}: its name must be text.")
+    options = {key: value for key, value in table.items() if key not in _COMMON_BACKEND_KEYS}
+    _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *kind.Options.__struct_fields__), here)
+    return BackendConfig(name, kind, _convert(options, kind.Options, here))
+
+
+def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:
+    try:
+        kind: BackendType = point.load()
+    except Exception as error:
+        raise ConfigError(f"{here}: type {point.name!r} cannot be loaded: {error}.") from error
+    if kind.package and importlib.util.find_spec(kind.package) is None:
+        install = f"steplog[{kind.extra}]" if kind.extra else kind.package
+        raise ConfigError(
+            f"{here}: type {point.name!r} needs the package {kind.package}: pip install '{install}'"
+        )
+    return kind
+
+
+def _convert(content: Any, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(content, kind, strict=True)
+    except msgspec.ValidationError as error:
+        text = str(error).replace("`$.", "`").replace(" - at ", ", at ")
+        raise ConfigError(f"{where}: {text}.") from error
+
+
+def _refuse_unknown(content: dict[str, Any], known: Collection[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{where}: there is no key {key!r}{_nearest(key, known)}.")
+
+
+def _refuse_same_names(backends: tuple[BackendConfig, ...], where: str) -> None:
+    names = [backend.name for backend in backends]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{where}: two backends are named {name!r}; give each a name.")
+
+
+def _refuse_not_positive(settings: Settings, where: str) -> None:
+    for field, value in msgspec.structs.asdict(settings).items():
+        if field.endswith("_seconds") and not 0 < value < float("inf"):
+            raise ConfigError(f"{where}: {field} must be more than 0, not {value}.")
+
+
+def _home(settings: Settings) -> Path:
+    try:
+        return Path(settings.home).expanduser().absolute() if settings.home else default_home()
+    except RuntimeError as error:
+        raise ConfigError(f"There is no home directory ({error}): set STEPLOG_HOME.") from error
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {_listed(known)}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,190 @@
+"""The fold: events in, the state of a run and new observations out; each costs the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from steplog.events import (
+    Catalog,
+    Code,
+    End,
+    Join,
+    Leave,
+    Lost,
+    Malformed,
+    Open,
+    Start,
+    Track,
+    Unknown,
+    task_path,
+)
+from steplog.values import to_column
+
+from steplogd.core.membership import Membership
+from steplogd.core.state import Changes, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from steplog.decoding import AnyEvent
+
+    from steplogd.core.state import RunState
+
+
+class _Place(msgspec.Struct):
+    """Where a writer's observations of a task go, for as long as nobody comes or goes."""
+
+    writer: Writer | None
+    task_no: int
+    attempt: int
+    series: dict[str, int]
+
+
+class Fold:
+    """Folds the events of one run into its state.
+
+    The same events give the same state and observations, however they are cut into calls. An event
+    of a writer whose number came before is dropped: the writer had repeated a line that stood in
+    the spool already. Not to be used after a call has raised.
+
+    Args:
+        state: The run as it was folded so far; changed in place.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self._changes = Changes()
+        self._membership = Membership(state, self._changes)
+        self._places: dict[tuple[str, str | tuple[str, ...]], _Place] = {}
+
+    def apply(self, events: Iterable[AnyEvent], arrived_ts: int) -> None:
+        """Fold events, in the order of the spool.
+
+        Args:
+            events: What `decode` returned.
+            arrived_ts: When they arrived, in microseconds since the epoch, for lines that do not
+                say when they were written.
+        """
+        state, rows, places = self.state, self._changes.observations, self._places
+        for event in events:
+            if not isinstance(event, Track):
+                self._apply_rare(event, arrived_ts)
+                continue
+            place = places.get((event.w, event.task))
+            if place is None:
+                place = self._find_place(event, arrived_ts)
+            writer = place.writer
+            if writer is not None:
+                if event.n == writer.next_n:
+                    writer.next_n += 1
+                elif not self._is_new(writer, event.n):
+                    continue
+            ts = state.last_ts = event.ts or arrived_ts
+            step, series = event.step, place.series
+            for key, value in event.values.items():
+                series_no = series.get(key)
+                if series_no is None:
+                    series_no = self._add_series(place, key)
+                state.position += 1
+                # Finite floats, most of all values, are their own column.
+                column = value if value.__class__ is float else to_column(value)
+                if column != column:
+                    column = to_column(value)
+                rows.append((state.position, series_no, step, ts, column))
+
+    def end_run(self) -> None:
+        """End the run: nobody has been in it for the grace period."""
+        self._membership.end_run()
+        self._places.clear()
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call, to be committed as one."""
+        changes = self._changes
+        self._changes = self._membership.changes = Changes()
+        self._places.clear()  # a place that is looked up again marks its writer as changed again
+        return changes
+
+    def _find_place(self, event: Track, arrived_ts: int) -> _Place:
+        self._begin(event.ts or arrived_ts)
+        path = task_path(event.task)
+        task = self._membership.task(path)
+        writer = None
+        if event.w:
+            writer = self._membership.writer(event.w)
+            member = self._membership.be_heard(event.w)
+            if member.presence == "in" and task.no not in member.inside:
+                self._membership.enter(member, task, event.ts or arrived_ts, {})
+        attempt = task.attempt.number if task.attempt else 0
+        series = self.state.series.setdefault((task.no, attempt), {})
+        place = _Place(writer, task.no, attempt, series)
+        self._places[event.w, event.task] = place
+        return place
+
+    def _add_series(self, place: _Place, key: str) -> int:
+        series_no = place.series[key] = self.state.series_count
+        self.state.series_count += 1
+        self._changes.series.append((series_no, place.task_no, place.attempt, key))
+        return series_no
+
+    def _is_new(self, writer: Writer, n: int) -> bool:
+        """Count the gap before a number; tell whether it had not come before."""
+        if n < 0:
+            return True
+        if n < writer.next_n:
+            self.state.repeated += 1
+            return False
+        self.state.gaps += n - writer.next_n
+        writer.next_n = n + 1
+        return True
+
+    def _begin(self, ts: int) -> None:
+        if not self.state.start_ts:
+            self.state.start_ts = ts
+            self.state.revision += 1
+
+    def _apply_rare(self, event: AnyEvent, arrived_ts: int) -> None:
+        if isinstance(event, Malformed):
+            self.state.malformed += 1
+            self._changes.set_aside.append(event)
+            return
+        ts = event.ts or arrived_ts
+        self._begin(ts)
+        if event.w and not self._is_new(self._membership.writer(event.w), event.n):
+            return
+        self.state.last_ts = ts
+        self._places.clear()
+        self._dispatch(event, ts)
+
+    def _dispatch(self, event: AnyEvent, ts: int) -> None:
+        membership = self._membership
+        match event:
+            case Open():
+                membership.open(event.w, event.of, event.worker)
+            case Join():
+                membership.join(event.w, event.tag, event.parameters, event.config)
+            case Leave():
+                membership.leave(event.w, ts, event.status, event.message)
+            case Start():
+                task = membership.task(task_path(event.task))
+                membership.enter(membership.be_heard(event.w), task, ts, event.parameters)
+            case End():
+                task = membership.task(task_path(event.task))
+                member = membership.be_heard(event.w)
+                membership.exit(member, task, ts, event.status, event.message)
+            case Lost():
+                self.state.lost += event.count
+            case Code():
+                self._changes.codes.append((self._task_no(event.task), _content(event)))
+            case Catalog():
+                self._changes.catalog.append((self._task_no(event.task), _content(event)))
+            case Unknown():
+                self.state.unknown += 1
+
+    def _task_no(self, task: str | tuple[str, ...]) -> int:
+        return self._membership.task(task_path(task)).no if task else -1
+
+
+def _content(event: Code | Catalog) -> dict[str, Any]:
+    """Return what an event says beside writer, number, time and task."""
+    return {name: getattr(event, name) for name in event.__struct_fields__[4:]}

@@ -1,0 +1,162 @@
+"""What a backend must be able to do: the contract for every tracker, ours and third parties'.
+
+A backend is found by its type under the entry point group `steplog.backends`; the entry point names
+a class that satisfies `BackendType`:
+
+    [project.entry-points."steplog.backends"]
+    mytracker = "my_package:MyBackend"
+
+All methods block, and are called from worker threads, never from the event loop. Calls for one run
+never overlap; calls for different runs may, up to `Limits.parallel_runs`. Whatever was sent without
+an answer is sent again, after a restart too: every method must be idempotent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What the run log says of a whole run.
+
+    Attributes:
+        run_id: Unique among all runs of this home.
+        tag: Groups runs; "" without one.
+        status: PROCESSING, SUCCESS or FAIL.
+        killed: Whether it failed because a process vanished without leaving.
+        message: Why it failed, in one sentence; "" otherwise.
+        start_ts: Microseconds since the epoch.
+        end_ts: Microseconds since the epoch; None while it goes on.
+        parameters: What the run was started with.
+    """
+
+    run_id: str
+    tag: str
+    status: str
+    killed: bool
+    message: str
+    start_ts: int
+    end_ts: int | None
+    parameters: dict[str, Any]
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """One value that a task tracked under a key, at a step.
+
+    Attributes:
+        position: Its place in the run log of its run, from 1, without gaps.
+        task: The names from the outermost task to the one that tracked it.
+        attempt: The task's attempt, from 1; 0 when nobody was in the task.
+        key: The name of what was observed.
+        step: An int64.
+        ts: When it was tracked, in microseconds since the epoch.
+        value: None, bool, int of any size, float (NaN and infinities too), str, list or dict.
+    """
+
+    position: int
+    task: tuple[str, ...]
+    attempt: int
+    key: str
+    step: int
+    ts: int
+    value: Any
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much a backend takes at once.
+
+    Attributes:
+        observations: The most observations in one batch.
+        size_bytes: About how large the values of one batch may be together.
+        parallel_runs: How many runs may have a batch in flight at the same time.
+    """
+
+    observations: int = 1000
+    size_bytes: int = 1024 * 1024
+    parallel_runs: int = 2
+
+
+class BackendError(Exception):
+    """Root of what a backend may raise on purpose; anything else counts as `Unavailable`."""
+
+
+class Unavailable(BackendError):
+    """The backend cannot take it now; the same call is made again later, for ever.
+
+    Attributes:
+        retry_after_seconds: When the backend asked to be called again, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refused(BackendError):
+    """The backend will never take this batch; it is halved until the culprit stands alone."""
+
+
+class Session(Protocol):
+    """One run's counterpart in the tracker."""
+
+    def send(self, batch: Sequence[Observation]) -> None:
+        """Deliver a batch, in the order of the run log; on return it is durable at the tracker.
+
+        The same observations may come again, in other batches.
+
+        Raises:
+            Unavailable: To be called again with the same batch.
+            Refused: Some of it will never be taken; taking a part before is fine.
+        """
+
+    def settle(self, run: RunInfo) -> None:
+        """Bring status, times and parameters up to date, after all observations so far were sent.
+
+        A run that ended may be settled as PROCESSING later on: somebody joined it again.
+
+        Raises:
+            Unavailable: To be called again.
+            Refused: Reported, and not tried again until the run changes.
+        """
+
+    def close(self) -> None:
+        """Let go of this run's resources; the run may be opened again. Never raises."""
+
+
+class Backend(Protocol):
+    """A connection to one tracker."""
+
+    limits: Limits
+
+    def open(self, run: RunInfo) -> Session:
+        """Find the run's counterpart, or make it: exactly one, whatever was restarted before.
+
+        Raises:
+            Unavailable: To be called again.
+            Refused: Reported, and tried again after the longest delay.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection. Never raises."""
+
+
+class BackendType(Protocol):
+    """The class behind an entry point: how a backend is configured and built."""
+
+    Options: ClassVar[type[msgspec.Struct]]
+    """The keys of its `[[backend]]` table beside `type` and `name`; unknown ones are refused."""
+
+    package: ClassVar[str]
+    """The tracker's import package, imported by `__call__` and not before; "" for none."""
+
+    extra: ClassVar[str]
+    """What `pip install 'steplog[…]'` must name to bring that package; "" for none."""
+
+    def __call__(self, options: Any, home: Path) -> Backend:
+        """Build the backend: imports the tracker's package, but contacts nobody."""

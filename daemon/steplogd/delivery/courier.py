@@ -1,0 +1,159 @@
+"""The courier: takes one run's next batch to one backend, and moves the cursor when it arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from steplogd.delivery.contract import Observation, Refused, RunInfo
+
+if TYPE_CHECKING:
+    from steplogd.delivery.contract import Backend, Session
+
+_log = structlog.get_logger()
+
+
+class PendingRun(Protocol):
+    """What a backend owes a run; see the store."""
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The run's row, by column."""
+
+    @property
+    def rows(self) -> list[tuple[int, tuple[str, ...], int, str, int, int, Any]]:
+        """Observations after the cursor, as the fields of `Observation`."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the run's own state was sent as it is now."""
+
+
+class Ledger(Protocol):
+    """The store, as far as delivery needs it."""
+
+    def behind(self, backend: str) -> list[int]:
+        """Return the numbers of the runs that a backend is behind with."""
+
+    def pending(self, backend: str, run_no: int, count: int, size_bytes: int) -> PendingRun:
+        """Return what a backend owes a run next."""
+
+    def acknowledge(
+        self, backend: str, run_no: int, position: int, dead: dict[int, str] | None = None
+    ) -> None:
+        """Move the cursor to a position, with the dead letters up to it."""
+
+    def settle(self, backend: str, run_no: int, revision: int, refusal: str = "") -> None:
+        """Note that the run's own state was sent, or refused."""
+
+    def note_health(self, backend: str, error: str) -> None:
+        """Note that a backend fails, or with no error that it answers."""
+
+
+class Courier:
+    """Delivers runs to one backend; a run is taken on by one thread at a time.
+
+    Args:
+        name: The backend's name, which its cursors go by.
+        backend: The backend.
+        ledger: The store.
+    """
+
+    def __init__(self, name: str, backend: Backend, ledger: Ledger) -> None:
+        self._name = name
+        self._backend = backend
+        self._ledger = ledger
+        self._sessions: dict[int, Session] = {}
+
+    def advance(self, run_no: int) -> bool:
+        """Deliver the next batch of a run, or else its state; return whether there may be more.
+
+        Raises:
+            Exception: What the backend raised; nothing after the last acknowledgement is lost.
+        """
+        limits = self._backend.limits
+        pending = self._ledger.pending(self._name, run_no, limits.observations, limits.size_bytes)
+        if not pending.rows and pending.is_settled:
+            self._let_go(run_no, pending.run)
+            return False
+        try:
+            session = self._session(run_no, pending.run)
+            if pending.rows:
+                self._deliver(session, run_no, [Observation(*row) for row in pending.rows])
+            else:
+                self._settle(session, run_no, pending.run)
+        except Exception:
+            self.forget(run_no)  # whatever broke it, the next attempt starts afresh
+            raise
+        return True
+
+    def forget(self, run_no: int) -> None:
+        """Close a run's session, after a failure say; it is opened again when needed."""
+        session = self._sessions.pop(run_no, None)
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """Close all sessions and the backend."""
+        for run_no in list(self._sessions):
+            self.forget(run_no)
+        self._backend.close()
+
+    def _session(self, run_no: int, run: dict[str, Any]) -> Session:
+        session = self._sessions.get(run_no)
+        if session is None:
+            session = self._sessions[run_no] = self._backend.open(_info(run))
+        return session
+
+    def _deliver(self, session: Session, run_no: int, batch: list[Observation]) -> None:
+        """Send a batch; one that is refused is halved, down to the culprits."""
+        try:
+            session.send(batch)
+        except Refused as refusal:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._deliver(session, run_no, batch[:middle])
+                self._deliver(session, run_no, batch[middle:])
+                return
+            self._set_aside(run_no, batch[0], str(refusal))
+        else:
+            self._ledger.acknowledge(self._name, run_no, batch[-1].position)
+
+    def _set_aside(self, run_no: int, observation: Observation, reason: str) -> None:
+        position = observation.position
+        self._ledger.acknowledge(self._name, run_no, position, {position: reason})
+        _log.warning(
+            "dead letter",
+            backend=self._name,
+            run_no=run_no,
+            key=observation.key,
+            step=observation.step,
+            reason=reason,
+        )
+
+    def _settle(self, session: Session, run_no: int, run: dict[str, Any]) -> None:
+        try:
+            session.settle(_info(run))
+        except Refused as refusal:
+            _log.warning("run refused", backend=self._name, run=run["run_id"], reason=str(refusal))
+            self._ledger.settle(self._name, run_no, run["revision"], str(refusal))
+        else:
+            self._ledger.settle(self._name, run_no, run["revision"])
+
+    def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
+        if run["status"] != "PROCESSING":
+            self.forget(run_no)
+
+
+def _info(run: dict[str, Any]) -> RunInfo:
+    return RunInfo(
+        run_id=run["run_id"],
+        tag=run["tag"],
+        status=run["status"],
+        killed=bool(run["killed"]),
+        message=run["message"],
+        start_ts=run["start_ts"],
+        end_ts=run["end_ts"],
+        parameters=run["parameters"],
+    )

@@ -1,0 +1,126 @@
+"""The exporter: keeps one backend fed with all its runs, in parallel, and tries again for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import structlog
+from anyio import CapacityLimiter, to_thread
+
+from steplogd.core.retry import delay_seconds
+from steplogd.delivery.contract import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anyio.abc import TaskGroup
+
+    from steplogd.delivery.courier import Courier, Ledger
+
+_MAX_ERROR_CHARACTERS: Final = 500
+_log = structlog.get_logger()
+
+
+class Exporter:
+    """Delivers every run that its backend is behind with.
+
+    One batch per run is in flight, and as many runs as the limit allows. A run that fails waits by
+    itself, the others go on. Other backends never notice.
+
+    Args:
+        name: The backend's name.
+        courier: Delivers one batch of one run, in a worker thread.
+        ledger: The store.
+        parallel_runs: How many runs may have a batch in flight.
+    """
+
+    def __init__(self, name: str, courier: Courier, ledger: Ledger, parallel_runs: int) -> None:
+        self.name = name
+        self._courier = courier
+        self._ledger = ledger
+        self._limiter = CapacityLimiter(parallel_runs)
+        self._has_more: dict[int, bool] = {}
+        self._tasks: TaskGroup | None = None
+        self._stop = anyio.Event()
+        self._failure = ""
+        self.is_idle = anyio.Event()
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Deliver until told to stop; what is in flight then is waited for.
+
+        Cancelled, it leaves batches in flight behind; they are sent again by the next daemon.
+        """
+        async with anyio.create_task_group() as tasks:
+            self._tasks, self._stop = tasks, stop
+            self.wake(await to_thread.run_sync(self._ledger.behind, self.name))
+            self._note_idle()
+            await stop.wait()
+            self._tasks = None
+
+    def wake(self, run_nos: Iterable[int]) -> None:
+        """Deliver what is new of these runs; from the event loop only."""
+        if self._tasks is None:
+            return
+        for run_no in run_nos:
+            if run_no not in self._has_more:
+                self._tasks.start_soon(self._deliver, run_no)
+            self._has_more[run_no] = True
+            if self.is_idle.is_set():
+                self.is_idle = anyio.Event()
+
+    async def _deliver(self, run_no: int) -> None:
+        failures = 0
+        while self._has_more[run_no] and not self._stop.is_set():
+            self._has_more[run_no] = False
+            try:
+                has_more = await to_thread.run_sync(
+                    self._courier.advance, run_no, abandon_on_cancel=True, limiter=self._limiter
+                )
+            except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
+                failures += 1
+                self._has_more[run_no] = True
+                await self._note_failure(error)
+                with anyio.move_on_after(_delay(failures, error)):
+                    await self._stop.wait()
+            else:
+                failures = 0
+                self._has_more[run_no] |= has_more
+                await self._note_success()
+        del self._has_more[run_no]
+        self._note_idle()
+
+    async def _note_failure(self, error: Exception) -> None:
+        reason = _reason(error)
+        if reason != self._failure:
+            _log.warning("backend unavailable", backend=self.name, reason=reason)
+            await self._note_health(reason)
+
+    async def _note_success(self) -> None:
+        if self._failure:
+            _log.info("backend answers again", backend=self.name)
+            await self._note_health("")
+
+    async def _note_health(self, reason: str) -> None:
+        self._failure = reason
+        # Where the store fails, the fold finds out as well, and says so.
+        with contextlib.suppress(Exception):
+            await to_thread.run_sync(self._ledger.note_health, self.name, reason)
+
+    def _note_idle(self) -> None:
+        if not self._has_more:
+            self.is_idle.set()
+
+
+def _delay(failures: int, error: Exception) -> float:
+    asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    if isinstance(error, Refused):  # of a whole run: somebody has to do something first
+        failures = 100
+    return delay_seconds(failures, random.random(), asked)  # noqa: S311  # nothing to be secret
+
+
+def _reason(error: Exception) -> str:
+    kind = "" if isinstance(error, (Unavailable, Refused)) else f"{type(error).__name__}: "
+    return f"{kind}{error}"[:_MAX_ERROR_CHARACTERS]

@@ -1,0 +1,135 @@
+"""A backend that delivers into this process's memory, where tests can see what arrived."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import msgspec
+
+from steplogd.delivery.contract import Limits, Observation, RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class MemoryOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of the backend's table.
+
+    Attributes:
+        store: Which tracker of this home: two backends may have one each, or share one.
+    """
+
+    store: str = "default"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What is asked of the tracker.
+
+    Attributes:
+        method: Which method of the contract.
+        run: The run as the session knows it.
+        batch: The observations of a `send`; empty otherwise.
+    """
+
+    method: Literal["open", "send", "settle"]
+    run: RunInfo
+    batch: Sequence[Observation] = ()
+
+
+class MemoryRun:
+    """What arrived of one run.
+
+    Attributes:
+        settled: The run as it was settled last, or opened if it never was.
+        observations: By position.
+        received: How many observations came, those that came again included.
+        settlements: How often the run was settled.
+    """
+
+    def __init__(self, run: RunInfo) -> None:
+        self.settled = run
+        self.observations: dict[int, Observation] = {}
+        self.received = 0
+        self.settlements = 0
+
+
+class MemoryTracker:
+    """The tracker itself: it outlives backends and sessions, as a server outlives connections.
+
+    Attributes:
+        runs: By run id.
+        fault: Called before each call has any effect, in the caller's thread. It may raise
+            `Unavailable` or `Refused`, or block for as long as it likes; None lets all pass.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, MemoryRun] = {}
+        self.fault: Callable[[Call], None] | None = None
+
+    def ask(self, call: Call) -> None:
+        """Let the fault happen, if there is one for this call."""
+        if self.fault:
+            self.fault(call)
+
+
+_trackers: Final[dict[tuple[Path, str], MemoryTracker]] = {}
+_making: Final = threading.Lock()
+
+
+class MemoryBackend:
+    """A connection to the tracker of a home."""
+
+    Options: ClassVar[type[msgspec.Struct]] = MemoryOptions
+    package: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+
+    limits: Limits
+
+    def __init__(self, options: MemoryOptions, home: Path) -> None:
+        self.limits = Limits()
+        self.tracker = self.tracker_of(home, options.store)
+
+    @staticmethod
+    def tracker_of(home: Path, store: str = "default") -> MemoryTracker:
+        """Return what all backends of this home and store in this process deliver to.
+
+        It is kept until the process ends; a test may ask before, during and after a daemon's run.
+        """
+        with _making:
+            return _trackers.setdefault((home.absolute(), store), MemoryTracker())
+
+    def open(self, run: RunInfo) -> MemorySession:
+        """Find the run, or make it."""
+        self.tracker.ask(Call("open", run))
+        found = self.tracker.runs.setdefault(run.run_id, MemoryRun(run))
+        return MemorySession(self.tracker, run, found)
+
+    def close(self) -> None:
+        """Do nothing: what arrived stays."""
+
+
+class MemorySession:
+    """The connection to one run."""
+
+    def __init__(self, tracker: MemoryTracker, run: RunInfo, found: MemoryRun) -> None:
+        self._tracker = tracker
+        self._run = run
+        self._found = found
+
+    def send(self, batch: Sequence[Observation]) -> None:
+        """Keep the observations, each at its position."""
+        self._tracker.ask(Call("send", self._run, batch))
+        self._found.received += len(batch)
+        for seen in batch:
+            self._found.observations[seen.position] = seen
+
+    def settle(self, run: RunInfo) -> None:
+        """Keep what the run log says of the run."""
+        self._tracker.ask(Call("settle", run))
+        self._run = self._found.settled = run
+        self._found.settlements += 1
+
+    def close(self) -> None:
+        """Do nothing: a session holds no resources."""

@@ -1,0 +1,125 @@
+"""The MLflow backend: how it is configured, and how it connects to a server or a database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+
+from steplogd.delivery.contract import Limits
+from steplogd.delivery.mlflow_errors import translated
+from steplogd.delivery.mlflow_runs import find_or_make
+from steplogd.delivery.mlflow_session import MlflowSession
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from steplogd.delivery.contract import RunInfo
+
+_ENVIRONMENT: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Seconds for one request; the default of 120 would hold up a shutdown.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # Whatever it logs as an error it also raises, and we say that once.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Better refused than cut: a dead letter keeps what it holds.
+    "MLFLOW_TRUNCATE_LONG_VALUES": "false",
+}
+"""How MLflow behaves in our process, unless the user set it otherwise."""
+
+
+class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of the backend's table.
+
+    Attributes:
+        server_url: Any MLflow tracking URI; "" is an SQLite database under the home.
+    """
+
+    server_url: str = ""
+
+
+class MlflowBackend:
+    """A connection to one MLflow server, or to one database that MLflow keeps."""
+
+    Options: ClassVar[type[msgspec.Struct]] = MlflowOptions
+    package: ClassVar[str] = "mlflow"
+    extra: ClassVar[str] = "mlflow"
+
+    limits: Limits
+
+    def __init__(self, options: MlflowOptions, home: Path) -> None:
+        """Import MLflow, which takes more than a second; nobody is contacted.
+
+        Raises:
+            ValueError: The server's URL is none.
+        """
+        uri = options.server_url or f"sqlite:///{home / 'mlflow.db'}"
+        if "://" not in uri and not uri.startswith("databricks"):
+            raise ValueError(
+                f"server_url = {uri!r} is no MLflow tracking URI: name a server "
+                f"(http://…) or a database (sqlite:///…), or leave it out"
+            )
+        _configure_mlflow()
+        self._uri = uri
+        # A server says itself where artifacts go; with a database alone MLflow would take the
+        # working directory, wherever the daemon was started.
+        self._artifact_root = (
+            None if _has_server(uri) else (home / "mlartifacts").absolute().as_uri()
+        )
+        # SQLite takes one writer at a time; a server does better with two runs at once.
+        self.limits = Limits(parallel_runs=1 if uri.startswith("sqlite:") else 2)
+        self._client: MlflowClient | None = None
+        self._connecting = threading.Lock()
+
+    def open(self, run: RunInfo) -> MlflowSession:
+        """Find the MLflow run of a run, or make it."""
+        with translated("find or make the run"):
+            client = self._connect()
+
+            def find(run: RunInfo) -> Run:
+                return find_or_make(client, run, self._artifact_root)
+
+            return MlflowSession(client, run, find)
+
+    def close(self) -> None:
+        """Forget the connection."""
+        self._client = None
+
+    def _connect(self) -> MlflowClient:
+        from mlflow.tracking import MlflowClient
+
+        with self._connecting:
+            if self._client is None:
+                if self._artifact_root:
+                    _prepare_database(self._uri, self._artifact_root)
+                self._client = MlflowClient(self._uri, registry_uri=self._uri)
+            return self._client
+
+
+def _configure_mlflow() -> None:
+    """Set MLflow's environment, which it reads when it is imported, and import it."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Not the user's to choose: the exporter retries, and a create call that the client repeats by
+    # itself after a lost answer makes a second run.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    import mlflow.tracking  # noqa: F401
+
+
+def _has_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
+def _prepare_database(uri: str, artifact_root: str) -> None:
+    """Make MLflow's tables, and a Default experiment whose artifacts lie under our home."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store: Any = SqlAlchemyStore
+    store(uri, artifact_root)

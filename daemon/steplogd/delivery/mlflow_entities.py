@@ -1,0 +1,210 @@
+"""How values are laid out in MLflow: as metrics, as params, and as documents for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from steplog.values import MAX_PLAIN_BITS, to_json
+
+from steplogd.delivery.mlflow_names import (
+    MAX_NAME,
+    MAX_STEM,
+    digest_in,
+    file_name,
+    full_name,
+    mlflow_name,
+    param_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlflow.entities import Metric
+
+    from steplogd.delivery.contract import Observation
+
+MAX_PARAM: Final = 6000
+"""The most characters in the value of a param; MLflow cuts what is longer, without a word."""
+
+MAX_TAG: Final = 8000
+"""The same for a tag."""
+
+NAME_TAG_PREFIX: Final = "steplog.name."
+"""Before the digest of a name that was cut, in the tag that holds the whole name."""
+
+MAX_CACHED_NAMES: Final = 10_000
+"""A task that makes up a new key at each step shall not fill our memory."""
+
+
+class Names:
+    """The names of one run's keys in MLflow, and those that had to be changed.
+
+    Attributes:
+        changed: What became of which key, since somebody last emptied it.
+    """
+
+    def __init__(self) -> None:
+        self.changed: dict[str, str] = {}
+        self._known: dict[tuple[tuple[str, ...], str, int], str] = {}
+
+    def of(self, task: tuple[str, ...], key: str, limit: int = MAX_NAME) -> str:
+        """Return the MLflow name of a key, of at most `limit` characters."""
+        known = self._known.get((task, key, limit))
+        return self._new(task, key, limit) if known is None else known
+
+    def _new(self, task: tuple[str, ...], key: str, limit: int) -> str:
+        if len(self._known) >= MAX_CACHED_NAMES:
+            self._known.clear()
+        name = full_name(task, key)
+        mapped = self._known[task, key, limit] = mlflow_name(name, limit)
+        if mapped != name:
+            self.changed[name] = mapped
+        return mapped
+
+
+class Layout:
+    """What to log for one batch.
+
+    Attributes:
+        metrics: In the order of the batch.
+        params: Values by name; the first one wins where a batch has two.
+        documents: Contents by path below the run's artifacts, for what metrics cannot hold.
+        param_documents: The path and contents for what a param cannot hold, by its name.
+        conflicts: One sentence for each value whose param has another one already.
+    """
+
+    def __init__(self) -> None:
+        self.metrics: list[Metric] = []
+        self.params: dict[str, str] = {}
+        self.documents: dict[str, bytes] = {}
+        self.param_documents: dict[str, tuple[str, bytes]] = {}
+        self.conflicts: list[str] = []
+
+    def add_param(self, name: str, value: Any, path: str, document: dict[str, Any]) -> None:
+        """Add a param, and a document at this path if the param cannot hold all of the value."""
+        text, is_whole = fit(shown(value), MAX_PARAM, path)
+        if self.params.setdefault(name, text) != text:
+            self.conflicts.append(conflict(name, self.params[name], text))
+        elif not is_whole:
+            self.param_documents[name] = (path, to_json(document))
+
+    def documents_of(self, params: set[str]) -> dict[str, bytes]:
+        """Return the documents that complete these params, by path."""
+        return dict(kept for name, kept in self.param_documents.items() if name in params)
+
+
+def lay_out(batch: Iterable[Observation], names: Names) -> Layout:
+    """Sort observations into what MLflow has for them."""
+    from mlflow.entities import Metric
+
+    layout = Layout()
+    add = layout.metrics.append
+    for seen in batch:
+        value = seen.value
+        if (
+            value.__class__ is float
+        ):  # nearly all of them: the rest of this module is for the others
+            add(Metric(names.of(seen.task, seen.key), value, seen.ts // 1000, seen.step))
+        elif value.__class__ is int:
+            name = names.of(seen.task, seen.key)
+            add(Metric(name, _number(layout, seen, name), seen.ts // 1000, seen.step))
+        else:
+            name = param_name(names.of(seen.task, seen.key, MAX_STEM), seen.step)
+            layout.add_param(name, value, document_path("values", name), _document(seen))
+    return layout
+
+
+def lay_out_parameters(parameters: dict[str, Any], names: Names) -> Layout:
+    """Sort a run's parameters into what MLflow has for them."""
+    layout = Layout()
+    for key, value in parameters.items():
+        name = names.of((), key)
+        document = {"key": key, "value": value}
+        layout.add_param(name, value, document_path("parameters", name), document)
+    return layout
+
+
+def keep_name(name: str, mapped: str, layout: Layout) -> tuple[str, str] | None:
+    """Return the tag, and add the document if need be, that keeps the whole of a cut name."""
+    digest = digest_in(mapped)
+    if digest is None:
+        return None
+    path = document_path("names", digest)
+    text, is_whole = fit(name, MAX_TAG, path)
+    if not is_whole:
+        layout.documents[path] = to_json({"name": name, "mlflow_name": mapped})
+    return f"{NAME_TAG_PREFIX}{digest}", text
+
+
+def shown(value: Any) -> str:
+    """Return a value as a param shows it: as `mlflow.log_param` would, but lists and dicts as JSON.
+
+    Within JSON, non-finite numbers stand as the strings "NaN", "Infinity", "-Infinity".
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return _unparsable(value) or str(value)
+    return json.dumps(_printable(value), ensure_ascii=False)
+
+
+def fit(text: str, limit: int, path: str) -> tuple[str, bool]:
+    """Return a text as MLflow and its databases take it, and whether that is all of it.
+
+    What is not all of it ends in a mark with the length, a digest, and the path of the document
+    that is whole; the digest keeps two long texts apart that begin alike.
+    """
+    # PostgreSQL takes no NUL, and nothing takes half a surrogate pair.
+    clean = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    if clean == text and len(text) <= limit:
+        return text, True
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    mark = f"… [steplog: {len(text)} characters, sha256 {digest}, whole in {path}]"
+    return clean[: limit - len(mark)] + mark, False
+
+
+def document_path(folder: str, name: str) -> str:
+    """Return where the whole of what an MLflow name holds lies among the run's artifacts."""
+    return f"steplog/{folder}/{file_name(name)}.json"
+
+
+def _number(layout: Layout, seen: Observation, name: str) -> float:
+    """Return the double nearest to an integer; a document keeps the one that it does not equal."""
+    try:
+        number = float(seen.value)
+    except OverflowError:
+        number = math.inf if seen.value > 0 else -math.inf
+    if number != seen.value:
+        path = f"steplog/values/{file_name(name)}_{seen.step}.{seen.position}.json"
+        layout.documents[path] = to_json(_document(seen))
+    return number
+
+
+def conflict(name: str, old: str, new: str) -> str:
+    """Say that a param cannot be changed."""
+    return f"param {name!r} is {old[:60]!r} and cannot be changed to {new[:60]!r}"
+
+
+def _document(seen: Observation) -> dict[str, Any]:
+    names = {"task": list(seen.task), "key": seen.key}
+    return {**names, "step": seen.step, "ts": seen.ts, "value": seen.value}
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return _unparsable(value) or value
+
+
+def _unparsable(value: Any) -> str | None:
+    """Return the text of a number that JSON, or a reader's integers, cannot take; else None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, int) and value.bit_length() > MAX_PLAIN_BITS:
+        return hex(value)
+    return None

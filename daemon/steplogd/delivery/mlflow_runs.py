@@ -1,0 +1,123 @@
+"""Where a run's counterpart lies in MLflow: how it is found, and made when there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from steplogd.delivery.contract import Refused
+from steplogd.delivery.mlflow_entities import MAX_TAG, fit
+from steplogd.delivery.mlflow_names import MAX_NAME, mlflow_name, original_name
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+    from mlflow.tracking import MlflowClient
+
+    from steplogd.delivery.contract import RunInfo
+
+RUN_ID_TAG: Final = "steplog.run_id"
+"""The tag that makes a run findable: MLflow gives it an id of its own."""
+
+TAG_TAG: Final = "steplog.tag"
+"""The tag with the run's own tag, whole even where the experiment's name could not be."""
+
+DEFAULT_EXPERIMENT: Final = "Default"
+"""The experiment of runs without a tag."""
+
+_ACTIVE: Final = "active"
+
+
+def find_or_make(client: MlflowClient, run: RunInfo, artifact_root: str | None) -> Run:
+    """Return the one MLflow run that stands for a run.
+
+    It looks in the experiment of the run's tag and in Default, where the run lies if its tag became
+    known too late. One that somebody deleted counts, or a restart would bring it back.
+
+    Args:
+        client: The connection.
+        run: What is to be found.
+        artifact_root: Where a new experiment keeps its artifacts; None leaves that to MLflow.
+
+    Raises:
+        Refused: The run, or its experiment, was deleted in MLflow.
+    """
+    name = experiment_name(run.tag)
+    experiment = client.get_experiment_by_name(name)
+    places = [experiment] if experiment else []
+    if name != DEFAULT_EXPERIMENT and (
+        default := client.get_experiment_by_name(DEFAULT_EXPERIMENT)
+    ):
+        places.append(default)
+    if found := _find(client, run.run_id, places):
+        return found
+    if experiment is None:
+        experiment = _make_experiment(client, name, artifact_root)
+    if experiment.lifecycle_stage != _ACTIVE:
+        raise Refused(
+            f"the experiment {name!r} was deleted in MLflow: restore it, and the run arrives"
+        )
+    return _make_run(client, run, experiment.experiment_id)
+
+
+def experiment_name(tag: str) -> str:
+    """Return the name of the experiment for runs with this tag."""
+    if not tag:
+        return DEFAULT_EXPERIMENT
+    # An experiment's name may hold nearly anything: only what a database refuses is mapped, and
+    # what could be taken for a mapped name.
+    is_plain = len(tag) <= MAX_NAME and tag.isprintable() and original_name(tag) == tag
+    return tag if is_plain else mlflow_name(tag)
+
+
+def _find(client: MlflowClient, run_id: str, places: list[Experiment]) -> Run | None:
+    from mlflow.entities import ViewType
+
+    if not places:
+        return None
+    ids = [place.experiment_id for place in places]
+    wanted = f"tags.`{RUN_ID_TAG}` = '{run_id}'"
+    found = sorted(client.search_runs(ids, wanted, run_view_type=ViewType.ALL), key=_preference)
+    if not found:
+        return None
+    if found[0].info.lifecycle_stage != _ACTIVE:
+        raise Refused(
+            f"the run was deleted in MLflow: bring it back with "
+            f"`mlflow runs restore --run-id {found[0].info.run_id}`, and the rest arrives"
+        )
+    _drop_empty_twins(client, found[1:])
+    return found[0]
+
+
+def _preference(run: Run) -> tuple[bool, int, str]:
+    """Order runs of the same id: those that are not deleted first, and the fullest of them."""
+    weight = len(run.data.metrics) + len(run.data.params)
+    return run.info.lifecycle_stage != _ACTIVE, -weight, run.info.run_id
+
+
+def _drop_empty_twins(client: MlflowClient, twins: list[Run]) -> None:
+    """Delete what a create call made whose answer came too late for us: a second, empty run."""
+    for twin in twins:
+        if twin.info.lifecycle_stage == _ACTIVE and not twin.data.metrics and not twin.data.params:
+            client.delete_run(twin.info.run_id)
+
+
+def _make_experiment(client: MlflowClient, name: str, artifact_root: str | None) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    try:  # runs of all experiments may share a place: each has a folder of its own there
+        return client.get_experiment(client.create_experiment(name, artifact_root))
+    except MlflowException as error:
+        # Another run of the same tag, or another daemon, was first.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        if (made := client.get_experiment_by_name(name)) is None:
+            raise
+        return made
+
+
+def _make_run(client: MlflowClient, run: RunInfo, experiment_id: str) -> Run:
+    tags = {RUN_ID_TAG: run.run_id}
+    if run.tag:
+        tags[TAG_TAG], _ = fit(run.tag, MAX_TAG, "the run log")
+    return client.create_run(
+        experiment_id, start_time=run.start_ts // 1000, tags=tags, run_name=run.run_id
+    )

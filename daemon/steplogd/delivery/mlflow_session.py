@@ -1,0 +1,191 @@
+"""One run's counterpart in MLflow: what is logged to it, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.mlflow_entities import (
+    MAX_TAG,
+    Layout,
+    Names,
+    conflict,
+    fit,
+    keep_name,
+    lay_out,
+    lay_out_parameters,
+)
+from steplogd.delivery.mlflow_errors import is_gone, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from steplogd.delivery.contract import Observation, RunInfo
+
+METRICS_PER_CALL: Final = 1000
+PARAMS_PER_CALL: Final = 100
+"""What MLflow takes in one `log_batch`."""
+
+PARAM_CHARACTERS_PER_CALL: Final = 75_000
+"""Keeps a call below 1 MB, a proxy's usual limit, when each character takes 12 bytes as JSON."""
+
+MESSAGE_TAG: Final = "steplog.message"
+"""The tag that says why a run failed."""
+
+MAX_NAMES_SAID: Final = 10
+"""How many changed names one line of the log shows; MLflow has them all."""
+
+_log = structlog.get_logger()
+
+
+class MlflowSession:
+    """The connection to one MLflow run, which is made again should MLflow lose it."""
+
+    def __init__(self, client: MlflowClient, run: RunInfo, find: Callable[[RunInfo], Run]) -> None:
+        self._client = client
+        self._run = run
+        self._find = find
+        self._names = Names()
+        self._found: Run | None = find(run)
+
+    def send(self, batch: Sequence[Observation]) -> None:
+        """Log a batch; a value that would change a param is refused, after the others are logged."""
+        layout = lay_out(batch, self._names)
+        with self._reaching("take the values") as mlflow_id:
+            self._log(mlflow_id, layout)
+
+    def settle(self, run: RunInfo) -> None:
+        """Log parameters, message and status; a changed parameter is refused after all the rest."""
+        self._run = run
+        layout = lay_out_parameters(run.parameters, self._names)
+        with self._reaching("take the run's end") as mlflow_id:
+            self._log_message(mlflow_id, run.message)
+            self._log_status(mlflow_id, run)
+            self._log(mlflow_id, layout)
+
+    def close(self) -> None:
+        """Do nothing: a run holds no resources."""
+
+    @contextlib.contextmanager
+    def _reaching(self, task: str) -> Iterator[str]:
+        """Translate errors, and find the run again after MLflow lost it."""
+        with translated(task):
+            if self._found is None:
+                self._found = self._find(self._run)
+            try:
+                yield self._found.info.run_id
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+                self._found, self._names = None, Names()
+                raise Unavailable(
+                    "MLflow has lost the run; a new one takes what follows, and "
+                    "`steplogd replay` sends what it held"
+                ) from error
+
+    def _log(self, mlflow_id: str, layout: Layout) -> None:
+        self._keep_changed_names(mlflow_id, layout)
+        for start in range(0, len(layout.metrics), METRICS_PER_CALL):
+            metrics = layout.metrics[start : start + METRICS_PER_CALL]
+            self._client.log_batch(mlflow_id, metrics=metrics)
+        taken = self._log_params(mlflow_id, layout)
+        self._upload(mlflow_id, layout.documents | layout.documents_of(taken))
+        if layout.conflicts:
+            raise Refused("; ".join(layout.conflicts))
+
+    def _keep_changed_names(self, mlflow_id: str, layout: Layout) -> None:
+        """Make cut names recoverable, and say what changed: once, unless MLflow is unavailable."""
+        from mlflow.entities import RunTag
+
+        changed = self._names.changed
+        if not changed:
+            return
+        tags = [keep_name(name, mapped, layout) for name, mapped in changed.items()]
+        self._client.log_batch(mlflow_id, tags=[RunTag(*tag) for tag in tags if tag])
+        said = {name[:80]: mapped for name, mapped in list(changed.items())[:MAX_NAMES_SAID]}
+        _log.warning(
+            "names changed for mlflow", run_id=self._run.run_id, count=len(changed), names=said
+        )
+        changed.clear()
+
+    def _log_params(self, mlflow_id: str, layout: Layout) -> set[str]:
+        """Log what can be logged, note what cannot among the conflicts; return what was taken."""
+        taken: set[str] = set()
+        for params in _param_calls(layout.params):
+            refused = self._log_some_params(mlflow_id, params)
+            layout.conflicts += refused.values()
+            taken |= params.keys() - refused.keys()
+        return taken
+
+    def _log_some_params(self, mlflow_id: str, params: dict[str, str]) -> dict[str, str]:
+        """Return the reasons for those that exist with another value, by name."""
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        def log(names: list[str]) -> None:
+            self._client.log_batch(mlflow_id, params=[Param(name, params[name]) for name in names])
+
+        try:
+            log(list(params))
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            known = self._client.get_run(mlflow_id).data.params
+            old = {
+                name: known[name]
+                for name in params
+                if known.get(name, params[name]) != params[name]
+            }
+            if not old:
+                raise
+            log([name for name in params if name not in old])
+            return {name: conflict(name, was, params[name]) for name, was in old.items()}
+        return {}
+
+    def _upload(self, mlflow_id: str, documents: dict[str, bytes]) -> None:
+        if not documents:
+            return
+        with tempfile.TemporaryDirectory(prefix="steplog-") as folder:
+            for path, content in documents.items():
+                file = Path(folder, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            self._client.log_artifacts(mlflow_id, folder)
+
+    def _log_message(self, mlflow_id: str, message: str) -> None:
+        text, _ = fit(message, MAX_TAG, "the run log")
+        tags = self._found.data.tags if self._found else {}
+        if text != tags.get(MESSAGE_TAG, ""):
+            self._client.set_tag(mlflow_id, MESSAGE_TAG, text)
+            tags[MESSAGE_TAG] = text
+
+    def _log_status(self, mlflow_id: str, run: RunInfo) -> None:
+        if run.end_ts is None or run.status == "PROCESSING":
+            # MLflow cannot take an end time back; the status alone says that the run goes on.
+            self._client.update_run(mlflow_id, status="RUNNING")
+            return
+        failed = "KILLED" if run.killed else "FAILED"
+        status = "FINISHED" if run.status == "SUCCESS" else failed
+        self._client.set_terminated(mlflow_id, status, run.end_ts // 1000)
+
+
+def _param_calls(params: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Cut params into what one call takes."""
+    call: dict[str, str] = {}
+    characters = 0
+    for name, value in params.items():
+        if len(call) == PARAMS_PER_CALL or (call and characters > PARAM_CHARACTERS_PER_CALL):
+            yield call
+            call, characters = {}, 0
+        call[name] = value
+        characters += len(name) + len(value)
+    if call:
+        yield call

@@ -1,0 +1,51 @@
+"""Writes `runs/<run_id>.json`, whole and atomically, when a run has ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from steplog.home import HOME_MODE, document_path
+from steplog.run_log import write_run_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steplogd.store.documents import Documents
+
+
+class DocumentWriter:
+    """Writes the documents of ended runs; safe to use from any thread, one at a time goes on.
+
+    Args:
+        home: Where the documents lie.
+        documents: The store, which knows what was written.
+    """
+
+    def __init__(self, home: Path, documents: Documents) -> None:
+        self._home = home
+        self._documents = documents
+        self._lock = threading.Lock()
+
+    def write_outdated(self) -> None:
+        """Write every document that is missing or outdated; on return they are on disk.
+
+        Raises:
+            OSError: One cannot be written; those before it are.
+            StoreError: The store cannot be used now.
+        """
+        with self._lock:
+            for run_no, run_id, position, revision in self._documents.outdated():
+                self._write(run_id)
+                self._documents.written(run_no, position, revision)
+
+    def _write(self, run_id: str) -> None:
+        path = document_path(self._home, run_id)
+        path.parent.mkdir(mode=HOME_MODE, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.tmp")
+        with unfinished.open("w", encoding="utf-8") as file:
+            write_run_log(self._home, run_id, file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)

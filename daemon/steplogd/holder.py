@@ -1,0 +1,61 @@
+"""Who holds a home: one daemon at a time, by a lock that the kernel frees when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOCK_NAME: Final = "steplogd.lock"
+
+
+class HomeHeld(Exception):  # it is a state of affairs, not a mistake
+    """Another daemon holds the home; the text says which."""
+
+
+@contextlib.contextmanager
+def hold(home: Path) -> Iterator[None]:
+    """Hold a home for as long as the block lasts.
+
+    Raises:
+        HomeHeld: Another daemon does.
+        OSError: The home cannot be written.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise HomeHeld(
+                f"{home} is held by the steplogd with process id {pid}: "
+                "end that one first, or set STEPLOG_HOME to another folder."
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def holder_of(home: Path) -> int | None:
+    """Return the process id of the daemon that holds a home; None when none does."""
+    try:
+        fd = os.open(home / _LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 32, 0).strip()
+        return int(pid) if pid.isdigit() else None
+    else:
+        return None
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""The intake: which spools have grown, their new bytes, and whether a writer of theirs lives."""

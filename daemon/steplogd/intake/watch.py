@@ -1,0 +1,64 @@
+"""Watch: which spools somebody appended to just now, as a hint and no more."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from steplog.home import HOME_MODE
+from watchfiles import awatch
+
+from steplogd.intake.tail import run_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_STEP_MS: Final = 5  # how often new notifications are collected: 8 ms to notice, 0.7 % of a core
+_DEBOUNCE_MS: Final = 50  # the longest that a steady stream of them is held back
+_RUST_TIMEOUT_MS: Final = 1000  # how soon a folder that was deleted and made again is noticed
+
+logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it would log each batch
+
+
+async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
+    """Yield the ids of runs whose spool was just appended to, until told to stop.
+
+    Notifications get lost (an overflow of the kernel's queue, a network file system, what was
+    appended before the watch stood): whoever needs all looks for himself from time to time. The
+    folder is watched by itself, not what lies below it, so that no link leads elsewhere.
+
+    Yields:
+        Run ids; an empty set once the watch stands, or stands anew, and all should be looked at.
+
+    Raises:
+        OSError: The kernel gives no watch (its limit is reached, say).
+    """
+    while not stop.is_set():
+        await anyio.Path(folder).mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
+        identity = (await anyio.Path(folder).stat()).st_ino
+        has_stood = False
+        async for changes in awatch(
+            folder,
+            step=_STEP_MS,
+            debounce=_DEBOUNCE_MS,
+            rust_timeout=_RUST_TIMEOUT_MS,
+            yield_on_timeout=True,
+            stop_event=stop,
+            recursive=False,
+            watch_filter=None,
+        ):
+            names = {Path(path).name for _, path in changes}
+            if names or not has_stood:
+                yield {run_id for name in names if (run_id := run_id_of(name)) is not None}
+            has_stood = True
+            if not changes and await _is_another(folder, identity):
+                break
+
+
+async def _is_another(folder: Path, identity: int) -> bool:
+    try:
+        return (await anyio.Path(folder).stat()).st_ino != identity
+    except FileNotFoundError:
+        return True

@@ -1,0 +1,1 @@
+"""The store: run logs, checkpoints, cursors and dead letters, in one SQLite file."""

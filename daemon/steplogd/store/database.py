@@ -1,0 +1,115 @@
+"""The SQLite file: opened, its schema made or checked, and written by one transaction at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION: Final = 1
+_BUSY_SECONDS: Final = 5.0
+
+
+class StoreError(Exception):
+    """The store cannot be used now (a full disk, a lock); what was not committed is redone."""
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be used by this version at all; the text says what to do."""
+
+
+class Database:
+    """A connection to write with and one to read with, each used by one thread at a time.
+
+    WAL with synchronous=NORMAL: a commit survives the kill of any process; a power cut may take the
+    last commits, each as a whole, and they are folded again from the spools.
+
+    Args:
+        path: The file; made when absent, readable by its owner alone.
+
+    Raises:
+        StoreUnusable: It is of another version, or no SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        try:
+            self._writer = self._connect()
+            self._make_schema()
+            self._reader = self._connect()
+        except sqlite3.DatabaseError as error:
+            raise StoreUnusable(
+                f"{path} cannot be used as the run log store ({error}): "
+                "move it away, and the run logs are folded again from the spools."
+            ) from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write within one transaction: committed when the block ends, undone when it raises.
+
+        Raises:
+            StoreError: It could not be committed.
+        """
+        with self._write_lock:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"{self.path}: {error}") from error
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Read what is committed.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        with self._read_lock:
+            try:
+                yield self._reader
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Close both connections; waits for a transaction that is under way."""
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _make_schema(self) -> None:
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise StoreUnusable(
+                f"{self.path} is of schema version {version}, this steplogd writes version "
+                f"{SCHEMA_VERSION}: use the steplogd that wrote it, or move the file away."
+            )
+        schema = resources.files("steplogd.store").joinpath("schema.sql").read_text("utf-8")
+        with self.transaction() as connection:
+            for statement in schema.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,0 +1,96 @@
+"""`steplog show`: shows one run, in short or as the whole document."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from steplog.cli.arguments import CommandParser, run_id
+from steplog.cli.terminal import align, sanitise, show_pairs, show_short
+from steplog.home import default_home
+from steplog.run_log import write_run_log
+from steplog.summaries import summarise
+from steplog.times import show_duration, show_time
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from steplog.store_reader import RunRow
+    from steplog.summaries import SeriesSummary, TaskSummary
+
+_VALUE_CHARACTERS: Final = 40
+_TEXT_CHARACTERS: Final = 200
+_HEADER: Final = ("  KEY", "COUNT", "LAST STEP", "LAST VALUE", "MIN", "MAX")
+
+_EXAMPLE: Final = """\
+The run log is what the daemon has folded so far; times are UTC.
+
+example:
+  steplog show my-run
+  steplog show my-run --json | jq .steps.train.user_defined_metrics.loss"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the run."""
+    arguments = _parser().parse_args(argv)
+    home = default_home()
+    if arguments.json:
+        write_run_log(home, arguments.run, sys.stdout.write)
+        return 0
+    summary = summarise(home, arguments.run)
+    sys.stdout.writelines(f"{line}\n" for line in align(list(_about(summary.run))))
+    for task in summary.tasks:
+        sys.stdout.writelines(f"{line}\n" for line in _task_lines(task))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser("steplog show", "Show a run.", _EXAMPLE)
+    parser.add_argument("run", type=run_id, metavar="RUN", help="the run")
+    parser.add_argument("--json", action="store_true", help="print the run log as one document")
+    return parser
+
+
+def _about(run: RunRow) -> Iterator[tuple[str, str]]:
+    status = f"{run.status} (killed)" if run.killed else run.status
+    yield "run", run.run_id
+    yield "status", f"{status}  {sanitise(run.message)}"
+    if run.tag:
+        yield "tag", sanitise(run.tag)
+    yield "started", show_time(run.start_ts)
+    if run.end_ts is not None:
+        yield "ended", show_time(run.end_ts)
+        yield "duration", show_duration(run.start_ts, run.end_ts)
+    yield "observations", f"{run.observations:,}"
+    if run.parameters:
+        yield "parameters", show_pairs(run.parameters, _TEXT_CHARACTERS)
+    yield from _trouble(run)
+
+
+def _trouble(run: RunRow) -> Iterator[tuple[str, str]]:
+    counts = {
+        "lost": (run.lost, "calls that could not be recorded"),
+        "gaps": (run.gaps, "numbered lines that are missing"),
+        "unknown": (run.unknown, "lines of kinds that the daemon does not know"),
+        "malformed": (run.malformed, "pieces of the spool that are no event"),
+    }
+    for name, (count, what) in counts.items():
+        if count:
+            yield name, f"{count:,} {what}"
+
+
+def _task_lines(task: TaskSummary) -> Iterator[str]:
+    attempts = "1 attempt" if task.attempts == 1 else f"{task.attempts:,} attempts"
+    told = f"  {sanitise(task.message)}" if task.message else ""
+    yield ""
+    yield f"task {sanitise('.'.join(task.path))}  {task.status}, {attempts}{told}"
+    if task.series:
+        yield from align([_HEADER, *map(_series_row, task.series)])
+
+
+def _series_row(series: SeriesSummary) -> tuple[str, ...]:
+    numbers: tuple[Any, ...] = (series.minimum, series.maximum)
+    low, high = ("-" if n is None else show_short(n, _VALUE_CHARACTERS) for n in numbers)
+    last = show_short(series.last_value, _VALUE_CHARACTERS)
+    return f"  {sanitise(series.key)}", f"{series.count:,}", str(series.last_step), last, low, high

@@ -1,0 +1,134 @@
+"""`steplog tail`: prints the lines of a spool, and goes on as it grows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from steplog.cli.arguments import CommandParser, natural, run_id
+from steplog.cli.event_text import describe
+from steplog.cli.terminal import is_coloured
+from steplog.decoding import complete, decode
+from steplog.errors import RunNotFound
+from steplog.events import MAX_LINE_BYTES
+from steplog.home import default_home, spool_folder, spool_path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+POLL_SECONDS: Final = 0.1
+CHUNK_BYTES: Final = 64 * 1024
+
+LONGEST_PIECE_BYTES: Final = 4 * MAX_LINE_BYTES
+"""What has no LF for so long is no line; it is shown as it is, so that memory stays bounded."""
+
+_SUFFIX: Final = ".jsonl"
+
+_EXAMPLE: Final = """\
+Times are UTC. Lines that are no event are shown as such.
+
+example:
+  steplog tail my-run -n 100
+  steplog tail --raw --no-follow | jq -c .values"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print until interrupted, or to the end of the spool with --no-follow."""
+    arguments = _parser().parse_intermixed_args(argv)
+    is_following = not arguments.no_follow
+    path = _find(default_home(), arguments.run, is_following)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        offset = start_of_last(fd, arguments.n)
+        for start, lines in whole_lines(fd, offset, is_following):
+            if arguments.raw:
+                sys.stdout.buffer.write(lines)
+            else:
+                _print_events(lines, start)
+            sys.stdout.flush()
+    finally:
+        os.close(fd)
+    return 0
+
+
+def start_of_last(fd: int, count: int) -> int:
+    """Return where the last `count` whole lines of a file begin, reading from its end."""
+    end = os.fstat(fd).st_size
+    missing = count + 1  # the LF of the line before the first that is wanted
+    while end > 0:
+        start = max(0, end - CHUNK_BYTES)
+        chunk = os.pread(fd, end - start, start)
+        found = chunk.count(b"\n")
+        if found >= missing:
+            return start + _find_from_end(chunk, missing) + 1
+        missing -= found
+        end = start
+    return 0
+
+
+def whole_lines(fd: int, offset: int, is_following: bool) -> Iterator[tuple[int, bytes]]:
+    """Yield whole lines, some at a time, with where they begin; forever when following."""
+    rest = b""
+    position = offset
+    while True:
+        chunk = os.pread(fd, CHUNK_BYTES, position)
+        position += len(chunk)
+        rest += chunk
+        end = complete(rest) or (len(rest) if len(rest) > LONGEST_PIECE_BYTES else 0)
+        if end:
+            yield offset, rest[:end]
+            offset, rest = offset + end, rest[end:]
+        if not chunk:
+            if not is_following:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser("steplog tail", "Read the spool of a run as it grows.", _EXAMPLE)
+    parser.add_argument(
+        "run", nargs="?", type=run_id, metavar="RUN", help="the run (the last one appended to)"
+    )
+    parser.add_argument("-n", type=natural, default=10, metavar="N", help="begin N lines back (10)")
+    parser.add_argument("--no-follow", action="store_true", help="stop at the end of the spool")
+    parser.add_argument("--raw", action="store_true", help="print the lines as they are")
+    return parser
+
+
+def _find(home: Path, run: str | None, is_following: bool) -> Path:
+    """Return the spool to read; wait for it when following."""
+    is_told = False
+    while True:
+        path = spool_path(home, run) if run else _latest(spool_folder(home))
+        if path is not None and path.exists():
+            return path
+        what = f"no spool of run {run}" if run else "no spool"
+        if not is_following:
+            raise RunNotFound(
+                f"{what} is in {spool_folder(home)}; track something first, or wait for it without "
+                "--no-follow"
+            )
+        if not is_told:
+            sys.stderr.write(f"steplog: {what} is in {spool_folder(home)} yet; waiting for it\n")
+            is_told = True
+        time.sleep(POLL_SECONDS)
+
+
+def _latest(folder: Path) -> Path | None:
+    """Return the spool that was appended to last."""
+    try:
+        spools = [path for path in folder.iterdir() if path.name.endswith(_SUFFIX)]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return max(spools, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _print_events(lines: bytes, offset: int) -> None:
+    has_colours = is_coloured(sys.stdout)
+    for event in decode(lines, offset):
+        sys.stdout.write(f"{describe(event, has_colours=has_colours)}\n")

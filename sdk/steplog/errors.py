@@ -1,0 +1,23 @@
+"""The errors that steplog raises on purpose, sorted by what the caller does next."""
+
+from __future__ import annotations
+
+
+class SteplogError(Exception):
+    """Root of all errors of this package; its text says what failed and what to do."""
+
+
+class TrackingError(SteplogError):
+    """An event could not be recorded; raised only when `configure(strict=True)` asks for it."""
+
+
+class InvalidName(SteplogError, ValueError):
+    """A run id or a task name is not one that can be used."""
+
+
+class RunNotFound(SteplogError, LookupError):
+    """No run of that id is in the run log."""
+
+
+class StoreUnreadable(SteplogError):
+    """`steplog.db` is missing, of another version, or not to be read by this user."""

@@ -1,0 +1,46 @@
+"""Where things lie: the paths under the home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+HOME_MODE: Final = 0o700
+"""What tasks track is nobody else's to read."""
+
+SPOOL_MODE: Final = 0o640
+"""A daemon in the folder's group can read a spool, whatever the umask of the task."""
+
+
+def default_home() -> Path:
+    """Return `$STEPLOG_HOME`, else `$XDG_STATE_HOME/steplog`, else `~/.local/state/steplog`.
+
+    Raises:
+        RuntimeError: None of them is set, and the user has no home directory.
+    """
+    if home := os.environ.get("STEPLOG_HOME"):
+        return Path(home).absolute()
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state, "steplog").absolute()
+    return Path.home() / ".local" / "state" / "steplog"
+
+
+def spool_folder(home: Path) -> Path:
+    """Return the folder that tasks append in."""
+    return home / "spool"
+
+
+def spool_path(home: Path, run_id: str) -> Path:
+    """Return the spool of a run; the id must be valid."""
+    return home / "spool" / f"{run_id}.jsonl"
+
+
+def database_path(home: Path) -> Path:
+    """Return the SQLite file with run logs, checkpoints, cursors and dead letters."""
+    return home / "steplog.db"
+
+
+def document_path(home: Path, run_id: str) -> Path:
+    """Return where a run's log lies as one JSON document, once the run has ended."""
+    return home / "runs" / f"{run_id}.json"

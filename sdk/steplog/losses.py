@@ -1,0 +1,53 @@
+"""What happens when an event cannot be recorded: one warning, or an error if asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from steplog.errors import TrackingError
+
+MAX_WARNINGS: Final = 100
+"""Different reasons that one process warns of; a reason may hold a changing text."""
+
+_warned: set[str] = set()
+_strict: bool | None = None
+
+
+def set_strict(strict: bool | None) -> None:
+    """Raise from now on (True), warn (False), or go by `STEPLOG_STRICT` (None)."""
+    global _strict
+    _strict = strict
+
+
+def is_strict() -> bool:
+    """Tell whether an event that cannot be recorded raises."""
+    if _strict is not None:
+        return _strict
+    return os.environ.get("STEPLOG_STRICT", "").lower() in ("1", "true", "yes", "on")
+
+
+def report(error: Exception, where: str) -> None:
+    """Warn of an event that was not recorded, once for each reason.
+
+    Args:
+        error: Why.
+        where: The run, as "run NAME".
+
+    Raises:
+        TrackingError: Instead, when that was asked for.
+    """
+    reason = f"{type(error).__name__}: {error}"
+    if is_strict():
+        raise TrackingError(f"An event of {where} was not recorded: {reason}") from error
+    if reason in _warned or len(_warned) >= MAX_WARNINGS:
+        return
+    _warned.add(reason)
+    import logging  # costs more than all of our own import, and nearly no process needs it
+
+    logging.getLogger("steplog").warning(
+        "An event of %s was not recorded, and the training goes on: %s. "
+        "More of the same are counted in the run log, not reported.",
+        where,
+        reason,
+    )

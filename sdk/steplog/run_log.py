@@ -1,0 +1,275 @@
+"""The run log of a run as one document, as the seed of this project drew it."""
+
+from __future__ import annotations
+
+from itertools import chain, groupby, islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from steplog.documents import Items, Members, materialise, write_json
+from steplog.store_reader import find_run, rows, snapshot, task_path, text
+from steplog.times import show_duration, show_time
+from steplog.values import from_column, map_from_json
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from steplog.store_reader import RunRow
+
+PROCESSING: Final = "PROCESSING"
+_WHOLE_RUN: Final = -1
+_CODE_FIELDS: Final = {
+    "code_identifier": "",
+    "code_identifier_type": "",
+    "code_identifier_dependable": False,
+    "code_identifier_url": "",
+    "code_identifier_message": "",
+}
+_CATALOG_FIELDS: Final = {
+    "name": "",
+    "data_hash": "",
+    "catalog_relative_path": "",
+    "catalog_handler_location": "",
+    "stage": "",
+}
+
+
+def read_run_log(source: Path | sqlite3.Connection, run_id: str) -> dict[str, Any]:
+    """Return the document, with the values as they were tracked: NaN is the float.
+
+    Args:
+        source: The home, or an open connection to its store.
+        run_id: The run; it may still go on.
+
+    Raises:
+        InvalidName: The run id is none.
+        RunNotFound: The run log has no such run.
+        StoreUnreadable: The store is missing, of another version, or cannot be read.
+    """
+    with snapshot(source) as connection:
+        document: dict[str, Any] = materialise(_document(connection, run_id))
+        return document
+
+
+def write_run_log(
+    source: Path | sqlite3.Connection, run_id: str, write: Callable[[str], object]
+) -> None:
+    """Write the document as indented JSON in ASCII, with an LF at the end.
+
+    It is as of one moment, and memory does not grow with the length of the run: `write` is called
+    with some 64 KiB at a time, and a temporary file of SQLite's holds what is to be sorted.
+
+    Raises:
+        InvalidName, RunNotFound, StoreUnreadable: As `read_run_log`.
+        Exception: What `write` raises; a part of the document may have been written.
+    """
+    with snapshot(source) as connection:
+        write_json(_document(connection, run_id), write)
+
+
+class _Task(msgspec.Struct, frozen=True):
+    task_no: int
+    path: tuple[str, ...]
+    status: str
+    message: str
+
+
+def _document(connection: sqlite3.Connection, run_id: str) -> dict[str, Any]:
+    run = find_run(connection, run_id)
+    _find_latest(connection, run.run_no)
+    return {
+        "run_id": run.run_id,
+        "dag_hash": "",
+        "use_cached": False,
+        "tag": run.tag,
+        "original_run_id": "",
+        "status": run.status,
+        "steps": Members(_steps(connection, run)),
+        "parameters": run.parameters,
+        "run_config": {**run.config, "tag": run.tag, "run_id": run.run_id},
+    }
+
+
+def _find_latest(connection: sqlite3.Connection, run_no: int) -> None:
+    """Make a temporary table of the latest observation for each task, key and step.
+
+    The series of a task's attempts count as one, named by the first of them. The table holds
+    positions and no values, which may be long.
+    """
+    connection.execute(
+        "CREATE TEMPORARY TABLE member "
+        "(series_no INTEGER PRIMARY KEY, task_no INTEGER, first INTEGER)"
+    )
+    connection.execute(
+        "INSERT INTO temp.member SELECT series_no, task_no, "
+        "min(series_no) OVER (PARTITION BY task_no, key) FROM main.series WHERE run_no = ?",
+        (run_no,),
+    )
+    connection.execute(
+        "CREATE TEMPORARY TABLE latest (task_no INTEGER, first INTEGER, step INTEGER, "
+        "position INTEGER, PRIMARY KEY (task_no, first, step)) WITHOUT ROWID"
+    )
+    # CROSS JOIN keeps SQLite to this order; another would search all observations for each series.
+    connection.execute(
+        "INSERT INTO temp.latest SELECT task_no, first, step, max(position) "
+        "FROM main.observation AS o CROSS JOIN temp.member AS m ON m.series_no = o.series_no "
+        "WHERE o.run_no = ? GROUP BY 1, 2, 3",
+        (run_no,),
+    )
+
+
+def _steps(connection: sqlite3.Connection, run: RunRow) -> Iterator[tuple[str, Any]]:
+    families: dict[str, list[_Task]] = {}
+    sql = "SELECT task_no, path, status, message FROM task WHERE run_no = ? ORDER BY task_no"
+    for task_no, path, status, message in rows(connection, sql, run.run_no):
+        task = _Task(task_no, task_path(path), status, text(message))
+        families.setdefault(task.path[0], []).append(task)
+    for name, family in families.items():
+        yield name, _family(connection, run.run_no, family)
+    terminal = {"SUCCESS": "success", "FAIL": "fail"}.get(run.status)
+    if terminal and terminal not in families:  # a task of that name is worth more than the marker
+        yield terminal, _terminal(connection, run, terminal)
+
+
+def _family(connection: sqlite3.Connection, run_no: int, family: list[_Task]) -> dict[str, Any]:
+    """Return the step log of an outermost task, with all that are nested in it as its branches."""
+    nested = [task for task in family if len(task.path) > 1]
+    own = next((task for task in family if len(task.path) == 1), None)
+    if own is None:  # only tasks within it were ever entered
+        own = _Task(_WHOLE_RUN, family[0].path[:1], _common_status(nested), "")
+    step_log = _step_log(connection, run_no, own)
+    step_log["branches"] = Members(_branches(connection, run_no, nested))
+    return step_log
+
+
+def _branches(
+    connection: sqlite3.Connection, run_no: int, nested: list[_Task]
+) -> Iterator[tuple[str, Any]]:
+    taken: set[str] = set()
+    for task in nested:
+        name = ".".join(task.path)
+        while name in taken:  # the path a, b.c reads like a, b, c
+            name += "~"
+        taken.add(name)
+        yield name, _step_log(connection, run_no, task)
+
+
+def _common_status(tasks: list[_Task]) -> str:
+    statuses = {task.status for task in tasks}
+    return next((status for status in (PROCESSING, "FAIL") if status in statuses), "SUCCESS")
+
+
+def _step_log(connection: sqlite3.Connection, run_no: int, task: _Task) -> dict[str, Any]:
+    step_log = _bare_step_log(task.path, task.status, "task", task.message)
+    step_log["code_identities"] = Items(_code(connection, run_no, task.task_no))
+    step_log["attempts"] = Items(_attempts(connection, run_no, task.task_no))
+    step_log["user_defined_metrics"] = Members(_metrics(connection, run_no, task.task_no))
+    step_log["data_catalog"] = Items(_catalog(connection, run_no, task.task_no))
+    return step_log
+
+
+def _terminal(connection: sqlite3.Connection, run: RunRow, name: str) -> dict[str, Any]:
+    """Return the step log that says how the run ended."""
+    end = run.start_ts if run.end_ts is None else run.end_ts
+    step_log = _bare_step_log((name,), run.status, name, run.message)
+    step_log["code_identities"] = Items(_code(connection, run.run_no, _WHOLE_RUN))
+    step_log["attempts"] = [_attempt(1, (end, end), run.status, run.message)]
+    return step_log
+
+
+def _bare_step_log(
+    path: tuple[str, ...], status: str, step_type: str, message: str
+) -> dict[str, Any]:
+    return {
+        "name": path[-1],
+        "internal_name": ".".join(path),
+        "status": status,
+        "step_type": step_type,
+        "message": message,
+        "mock": False,
+        "code_identities": [],
+        "attempts": [],
+        "user_defined_metrics": {},
+        "branches": {},
+        "data_catalog": [],
+    }
+
+
+def _code(connection: sqlite3.Connection, run_no: int, task_no: int) -> Iterator[dict[str, Any]]:
+    sql = (
+        "SELECT identity FROM code WHERE run_no = ? AND task_no IN (-1, ?) "
+        "ORDER BY task_no, identity"
+    )
+    for (identity,) in rows(connection, sql, run_no, task_no):
+        yield _fields(_CODE_FIELDS, identity)
+
+
+def _catalog(connection: sqlite3.Connection, run_no: int, task_no: int) -> Iterator[dict[str, Any]]:
+    sql = "SELECT entry FROM catalog WHERE run_no = ? AND task_no = ? ORDER BY name"
+    for (entry,) in rows(connection, sql, run_no, task_no):
+        yield _fields(_CATALOG_FIELDS, entry)
+
+
+def _fields(fields: dict[str, Any], column: str | bytes) -> dict[str, Any]:
+    """Return these fields of a JSON object in their order, the absent ones by default."""
+    known = map_from_json(column)
+    return {name: known.get(name, default) for name, default in fields.items()}
+
+
+def _attempts(
+    connection: sqlite3.Connection, run_no: int, task_no: int
+) -> Iterator[dict[str, Any]]:
+    sql = (
+        "SELECT number, start_ts, end_ts, status, message, parameters FROM attempt "
+        "WHERE run_no = ? AND task_no = ? ORDER BY number"
+    )
+    for number, start, end, status, message, parameters in rows(connection, sql, run_no, task_no):
+        attempt = _attempt(number, (start, end), status, text(message))
+        yield {**attempt, "parameters": map_from_json(parameters)}
+
+
+def _attempt(
+    number: int, times: tuple[int, int | None], status: str, message: str
+) -> dict[str, Any]:
+    start, end = times
+    return {
+        "attempt_number": number,
+        "start_time": show_time(start),
+        "end_time": None if end is None else show_time(end),
+        "duration": None if end is None else show_duration(start, end),
+        "status": status,
+        "message": message,
+        "parameters": {},
+    }
+
+
+def _metrics(
+    connection: sqlite3.Connection, run_no: int, task_no: int
+) -> Iterator[tuple[str, Any]]:
+    sql = (
+        "SELECT first, key, l.step, value FROM temp.latest AS l "
+        "CROSS JOIN main.series AS s ON s.run_no = :run AND s.series_no = first "
+        "CROSS JOIN main.observation AS o ON o.run_no = :run AND o.position = l.position "
+        "WHERE l.task_no = :task ORDER BY first, l.step"
+    )
+    found = rows(connection, sql, {"run": run_no, "task": task_no})
+    for _, group in groupby(found, key=itemgetter(0)):
+        yield _metric(group)
+
+
+def _metric(observations: Iterator[tuple[Any, ...]]) -> tuple[str, Any]:
+    """Return a key with its value when only step 0 was tracked, else with its values by step."""
+    head = list(islice(observations, 2))
+    _, key, step, value = head[0]
+    if len(head) == 1 and step == 0:
+        return text(key), from_column(value)
+    return text(key), Members(_by_step(chain(head, observations)))
+
+
+def _by_step(observations: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    for _, _, step, value in observations:
+        yield str(step), from_column(value)
