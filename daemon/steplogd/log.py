@@ -8,8 +8,8 @@ import sys
 import structlog
 
 
-def set_up_log() -> None:
-    """Send the log to standard error, from `info` on."""
+def set_up_log(level: int = logging.INFO) -> None:
+    """Send the log to standard error, from a level on."""
     on_terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -20,7 +20,7 @@ def set_up_log() -> None:
             if on_terminal
             else structlog.processors.JSONRenderer(ensure_ascii=True),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Drain; returns 0 when all is folded and sent, 75 when something is left."""
     config = load_config(find_config(arguments.config))
-    set_up_log()
+    set_up_log(logging.WARNING)  # a bar shows the rest
     with hold(config.home):
         left = anyio.run(functools.partial(_drain, config, arguments.timeout))
     behind = [backlog for backlog in left.backends if backlog.runs]

@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    train, track, fold, and look at it in MLflow (sets up what it needs)"
+	@echo "make test    all checks and all tests (sets up what it needs)"
+	@echo "make check   style and types alone"
+	@echo "make format  put the source into the style"
+	@echo "make clean   remove what the others made"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/steplogd demo
+
+test: check
+	$(BIN)/pytest
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+$(VENV)/%.stamp: pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

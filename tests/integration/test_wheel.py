@@ -1,0 +1,63 @@
+"""The wheel, installed without extras, is a whole SDK."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_TRACK = """
+import sys
+import steplog
+with steplog.start_run("from-the-wheel"):
+    steplog.track_this(step=3, loss=0.25)
+outside = {name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+print(sorted(name for name in outside if not name.startswith("_")))
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, install it without extras in an environment of its own; its bin folder."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, _ROOT], check=True)
+    venv.create(folder / "venv", with_pip=True)
+    (wheel,) = folder.glob("steplog-*.whl")
+    bin_folder = folder / "venv" / "bin"
+    subprocess.run([bin_folder / "pip", "install", "--quiet", wheel], check=True)
+    return bin_folder
+
+
+@pytest.mark.timeout(300)
+def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> None:
+    """With msgspec alone beside it, the SDK tracks, and loads nothing else."""
+    environment = {"STEPLOG_HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        [plain / "python", "-c", _TRACK], env=environment, check=True, capture_output=True, text=True
+    )
+
+    assert '"values":{"loss":0.25}' in (tmp_path / "spool/from-the-wheel.jsonl").read_text()
+    assert done.stdout.strip() == "['msgspec', 'steplog']"
+
+
+@pytest.mark.timeout(300)
+def test_plain_installation_has_the_commands(plain: Path, tmp_path: Path) -> None:
+    """`steplog` works without extras; `steplogd` says which ones it needs, in one sentence."""
+    environment = {"STEPLOG_HOME": str(tmp_path)}
+    track = [plain / "steplog", "track", "loss=0.5", "--run-id", "r"]
+
+    subprocess.run(track, env=environment, check=True)
+    daemon = subprocess.run(
+        [plain / "steplogd", "status"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert '"values":{"loss":0.5}' in (tmp_path / "spool/r.jsonl").read_text()
+    assert daemon.returncode == 1
+    assert daemon.stderr.count("\n") == 1
+    assert "pip install 'steplog[daemon]'" in daemon.stderr
