@@ -152,7 +152,7 @@ def _check_present(path: Path) -> None:
     """Tell an absent file from one that must not be seen: SQLite has one error for both."""
     try:
         os.stat(path)  # noqa: PTH116  # Path.exists hides what is wrong
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise NothingFolded(f"nothing is in the run log at {path} yet; {_START}") from None
     except OSError as error:
         raise StoreUnreadable(f"{path} cannot be read ({error.strerror}); {_LOOK}") from error

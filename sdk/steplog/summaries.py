@@ -86,7 +86,7 @@ _TASKS: Final = (
     "FROM task WHERE run_no = ? ORDER BY task_no"
 )
 
-# One pass over the run's observations by series, then the series of a task's attempts merged by key.
+# One pass over the run's observations by series, then the series of all attempts merged by key.
 # What is stored as text is no finite number, and has no part in the range.
 _SERIES: Final = (
     "WITH part AS (SELECT series_no, count(*) AS count, max(position) AS last, "

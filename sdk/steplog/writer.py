@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import weakref
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog import losses
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _CLOSED: Final = -1
 _INT64: Final = 2**63
+_PLAIN: Final = (float, int)
 _CONTENDED_SLEEP_SECONDS: Final = 50e-6
 _MAX_REASON_CHARACTERS: Final = 500
 _VALUE_FIELDS: Final = ("values", "parameters", "config")
@@ -81,9 +81,11 @@ class Writer:
     def track(self, task: TaskField, step: int, values: dict[str, Any]) -> None:
         """Append what a task observed at a step."""
         try:
-            # The sum of all values is finite only if each of them is: one look in C at them all.
+            # The sum of all values is a finite number only if each of them is: one look in C at all.
+            total = sum(values.values())
             if (
-                isfinite(sum(values.values()))
+                isinstance(total, _PLAIN)
+                and total - total == 0
                 and step.__class__ is int
                 and -_INT64 <= step < _INT64
             ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -22,7 +23,7 @@ COMMANDS: Final = {
     "ls": "list the runs",
     "show": "show a run: its tasks, attempts and metrics",
 }
-"""Each is a module of this package with `run(arguments) -> exit status`; imported when it is used."""
+"""Each is a module of this package with a function `run`, imported when it is called for."""
 
 FAILURE: Final = 1
 INTERRUPTED: Final = 130
@@ -50,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _abandon_stdout()
         return _complain(_what_failed(error))
-    except (SteplogError, RuntimeError) as error:  # no home directory is a RuntimeError
+    except SteplogError as error:
         return _complain(str(error))
+    except Exception as error:  # noqa: BLE001  # the last resort: a traceback helps no user
+        return _complain(f"a fault of steplog: {error!r}; please report it and what led to it")
     return status
 
 
@@ -98,7 +101,7 @@ class _Version(argparse.Action):
 def _make_streams_safe() -> None:
     """Let no character that the terminal's encoding lacks, and no closed stream, raise."""
     if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w")  # type: ignore[unreachable]  # noqa: PTH123, SIM115
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -109,12 +112,15 @@ def _abandon_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # not the process's own stdout
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _what_failed(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; see that this user may use it, and STEPLOG_HOME"
+    if error.filename is None:  # of something that was open already: the output, or the spool
+        return f"reading or writing failed ({error}); see that the disk has room and is in order"
+    named = f"{error.filename}: {error.strerror}"
+    return f"{named}; see that it can be used, or set STEPLOG_HOME to another folder"
 
 
 def _complain(sentence: str) -> int:

@@ -1,16 +1,20 @@
-"""Arguments of commands: a parser whose errors are one sentence, and the types they share."""
+"""What commands are told: a parser whose errors are one sentence, types of arguments, the home."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from steplog.cli.terminal import sanitise
-from steplog.errors import InvalidName
+from steplog.errors import InvalidName, SteplogError
+from steplog.home import default_home
 from steplog.names import check_run_id
 
-USAGE_ERROR = 2
+if TYPE_CHECKING:
+    from pathlib import Path
+
+USAGE_ERROR: Final = 2
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -56,3 +60,15 @@ def natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is negative")
     return number
+
+
+def home() -> Path:
+    """Return the home that the environment names.
+
+    Raises:
+        SteplogError: It names none.
+    """
+    try:
+        return default_home()
+    except RuntimeError:
+        raise SteplogError("this user has no home directory; set STEPLOG_HOME") from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.cli.arguments import CommandParser
+from steplog.cli.arguments import CommandParser, home
 from steplog.cli.terminal import align, sanitise
 from steplog.documents import Items, write_json
 from steplog.errors import InvalidName
-from steplog.home import default_home, spool_folder
+from steplog.home import spool_folder
 from steplog.names import check_run_id
 from steplog.store_reader import NothingFolded
 from steplog.summaries import list_runs
@@ -38,19 +38,15 @@ example:
 def run(argv: Sequence[str]) -> int:
     """Print the runs as a table, or as a JSON array of objects."""
     arguments = _parser().parse_args(argv)
-    home = default_home()
-    try:
-        folded = list_runs(home, arguments.tag)
-    except NothingFolded:
-        folded = []
-    waiting = [] if arguments.tag is not None else _not_folded(home, folded)
+    where = home()
+    folded, trouble = _folded(where, arguments.tag)
+    waiting = [] if arguments.tag is not None else _not_folded(where, folded)
     if arguments.json:
         found = (*map(_bare, waiting), *map(_object, folded))
         write_json(Items(found), sys.stdout.write)
         return 0
-    if not waiting and not folded:
-        sys.stderr.write(f"steplog: {_what_is_missing(home, arguments.tag)}\n")
-        return 0
+    if trouble:
+        sys.stderr.write(f"steplog: {sanitise(trouble)}\n")
     rows = [_HEADER, *((run_id, "not folded yet") for run_id in waiting), *map(_row, folded)]
     sys.stdout.writelines(f"{line}\n" for line in align(rows))
     return 0
@@ -63,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folded(home: Path, tag: str | None) -> tuple[list[RunRow], str]:
+    """Return the runs in the run log, or none, and the sentence that says why."""
+    try:
+        return list_runs(home, tag), ""
+    except NothingFolded as error:
+        return [], str(error)
+
+
 def _not_folded(home: Path, folded: Sequence[RunRow]) -> list[str]:
     """Return the ids of runs that have a spool alone, the one that was appended to last first."""
     known = {row.run_id for row in folded}
@@ -73,7 +77,7 @@ def _not_folded(home: Path, folded: Sequence[RunRow]) -> list[str]:
 def _spools(folder: Path) -> Iterator[tuple[str, Path]]:
     try:
         paths = list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
     for path in paths:
         if path.name.endswith(_SUFFIX):
@@ -111,9 +115,3 @@ def _row(run: RunRow) -> tuple[str, ...]:
     started = show_time(run.start_ts)[_SECONDS]
     tag = sanitise(run.tag) or "-"
     return run.run_id, status, tag, started, duration.partition(".")[0], f"{run.observations:,}"
-
-
-def _what_is_missing(home: Path, tag: str | None) -> str:
-    if tag is not None:
-        return f"no run has the tag {sanitise(tag)}; `steplog ls` lists all runs"
-    return f"there is no run in {sanitise(str(home))} yet; `steplog track` begins one"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.cli.arguments import CommandParser, run_id
+from steplog.cli.arguments import CommandParser, home, run_id
 from steplog.cli.terminal import align, sanitise, show_pairs, show_short
-from steplog.home import default_home
 from steplog.run_log import write_run_log
 from steplog.summaries import summarise
 from steplog.times import show_duration, show_time
@@ -34,11 +33,11 @@ example:
 def run(argv: Sequence[str]) -> int:
     """Print the run."""
     arguments = _parser().parse_args(argv)
-    home = default_home()
+    where = home()
     if arguments.json:
-        write_run_log(home, arguments.run, sys.stdout.write)
+        write_run_log(where, arguments.run, sys.stdout.write)
         return 0
-    summary = summarise(home, arguments.run)
+    summary = summarise(where, arguments.run)
     sys.stdout.writelines(f"{line}\n" for line in align(list(_about(summary.run))))
     for task in summary.tasks:
         sys.stdout.writelines(f"{line}\n" for line in _task_lines(task))

@@ -7,13 +7,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from steplog.cli.arguments import CommandParser, natural, run_id
+from steplog.cli.arguments import CommandParser, home, natural, run_id
 from steplog.cli.event_text import describe
 from steplog.cli.terminal import is_coloured
 from steplog.decoding import complete, decode
 from steplog.errors import RunNotFound
 from steplog.events import MAX_LINE_BYTES
-from steplog.home import default_home, spool_folder, spool_path
+from steplog.home import spool_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     """Print until interrupted, or to the end of the spool with --no-follow."""
     arguments = _parser().parse_intermixed_args(argv)
     is_following = not arguments.no_follow
-    path = _find(default_home(), arguments.run, is_following)
+    path = _find(spool_folder(home()), arguments.run, is_following)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         offset = start_of_last(fd, arguments.n)
@@ -65,10 +65,18 @@ def start_of_last(fd: int, count: int) -> int:
         chunk = os.pread(fd, end - start, start)
         found = chunk.count(b"\n")
         if found >= missing:
-            return start + _find_from_end(chunk, missing) + 1
+            return start + _nth_from_end(chunk, missing) + 1
         missing -= found
         end = start
     return 0
+
+
+def _nth_from_end(chunk: bytes, count: int) -> int:
+    """Return where the LF stands that has `count - 1` others behind it."""
+    at = len(chunk)
+    for _ in range(count):
+        at = chunk.rfind(b"\n", 0, at)
+    return at
 
 
 def whole_lines(fd: int, offset: int, is_following: bool) -> Iterator[tuple[int, bytes]]:
@@ -100,21 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find(home: Path, run: str | None, is_following: bool) -> Path:
+def _find(folder: Path, run: str | None, is_following: bool) -> Path:
     """Return the spool to read; wait for it when following."""
     is_told = False
     while True:
-        path = spool_path(home, run) if run else _latest(spool_folder(home))
+        path = folder / f"{run}{_SUFFIX}" if run else _latest(folder)
         if path is not None and path.exists():
             return path
         what = f"no spool of run {run}" if run else "no spool"
         if not is_following:
             raise RunNotFound(
-                f"{what} is in {spool_folder(home)}; track something first, or wait for it without "
-                "--no-follow"
+                f"{what} is in {folder}; track something first, or wait for it without --no-follow"
             )
         if not is_told:
-            sys.stderr.write(f"steplog: {what} is in {spool_folder(home)} yet; waiting for it\n")
+            sys.stderr.write(f"steplog: {what} is in {folder} yet; waiting for it\n")
             is_told = True
         time.sleep(POLL_SECONDS)
 
@@ -123,7 +130,7 @@ def _latest(folder: Path) -> Path | None:
     """Return the spool that was appended to last."""
     try:
         spools = [path for path in folder.iterdir() if path.name.endswith(_SUFFIX)]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return max(spools, key=lambda path: path.stat().st_mtime_ns, default=None)
 

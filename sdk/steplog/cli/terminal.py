@@ -1,4 +1,4 @@
-"""Text for a terminal: nothing that was tracked can move its cursor, colour it, or ring its bell."""
+"""Text for a terminal: nothing that was tracked can move its cursor or change its colours."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from steplog.values import MAX_PLAIN_BITS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_NONFINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _SHORT_FLOAT: Final = ".6g"
 
 
@@ -74,6 +75,3 @@ def _listed(opening: str, items: Iterable[str], closing: str) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{sanitise(escaped)}"'
-
-
-_NONFINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

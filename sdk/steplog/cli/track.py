@@ -8,12 +8,11 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from steplog.cli.arguments import CommandParser, int64, run_id
+from steplog.cli.arguments import CommandParser, home, int64, run_id
 from steplog.documents import quote
 from steplog.encoding import check_size, prepare
 from steplog.errors import SteplogError
 from steplog.events import DEFAULT_TASK
-from steplog.home import default_home
 from steplog.names import check_run_id
 from steplog.run import RUN_ID_VARIABLES
 from steplog.spool import append_line
@@ -39,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     values = _values(parser, arguments.values)
     line = _line(arguments.task, arguments.step, values)
-    append_line(default_home(), arguments.run_id or _run_id_from_environment(), line)
+    append_line(home(), arguments.run_id or _run_id_from_environment(), line)
     return 0
 
 
