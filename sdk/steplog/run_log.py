@@ -1,4 +1,4 @@
-"""The run log of a run as one document, as the seed of this project drew it."""
+"""The run log of a run as one document: built lazily, read back whole or written in a stream."""
 
 from __future__ import annotations
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from conftest import START_TS, expected_numbers, make_batch, make_run
-
-from steplogd.delivery.memory import MemoryBackend
-from steplogd.delivery.mlflow import MlflowBackend
-
-if TYPE_CHECKING:
-    from steplogd.delivery.contract import Backend, BackendType, Session
+from tests.contract.trackers import START_TS, as_text, expected_numbers, make_batch, make_run
 
 END_TS = START_TS + 60_000_000
 
@@ -57,7 +51,7 @@ def test_one_batch_may_hold_the_same_observation_twice(store):
 
     arrived = store.read(run.run_id)
     assert expected_numbers(batch[:2]) == arrived.numbers
-    assert {("x", 0): "a", ("x", 1): "None"} == arrived.others
+    assert arrived.others == {("x", 0): "a", ("x", 1): "None"}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, 5e-324, -0.0, 0])
@@ -74,8 +68,6 @@ def test_extreme_numbers_arrive(store, value):
 @pytest.mark.parametrize("step", [-(2**63), -1, 2**53 + 1, 2**63 - 1])
 def test_a_step_may_be_any_int64(store, step):
     """Also one that a double cannot hold; and the epoch itself is a time."""
-    import msgspec
-
     run = make_run()
     (number,) = make_batch([0.5])
     (text,) = make_batch(["x"], key="text", first=2)
@@ -111,8 +103,6 @@ def test_what_is_no_number_arrives_as_text(store, value, text):
 @pytest.mark.parametrize("value", ["x" * 7000, "a\0b", "\ud800", ["y" * 7000]])
 def test_no_value_is_cut(store, value):
     """Long ones, and those with characters that databases refuse, are whole somewhere."""
-    from conftest import as_text
-
     run = make_run()
 
     deliver(store, run, make_batch([value], key="spam"))
@@ -186,7 +176,7 @@ def test_a_run_ends_as_it_ended(store, status, killed, read):
 
     arrived = store.read(run.run_id)
     assert read == arrived.status
-    assert (START_TS // 1000, END_TS // 1000) == (arrived.start_ms, arrived.end_ms)
+    assert (arrived.start_ms, arrived.end_ms) == (START_TS // 1000, END_TS // 1000)
 
 
 def test_a_run_that_ended_may_go_on_and_end_again(store):
@@ -233,19 +223,3 @@ def test_closing_is_harmless(store):
     backend.close()
 
     assert expected_numbers(make_batch([1.0])) == store.read(run.run_id).numbers
-
-
-def test_our_backends_have_the_contracts_shape():
-    """The type checker reads this: classes, backends and sessions are what the contract says."""
-
-    def check(backend: BackendType) -> Backend:
-        return backend(backend.Options(), __import__("pathlib").Path())
-
-    def session(backend: MemoryBackend | MlflowBackend) -> Session:
-        return backend.open(make_run())
-
-    assert callable(check)
-    assert callable(session)
-    for backend in (MemoryBackend, MlflowBackend):
-        assert isinstance(backend.package, str)
-        assert isinstance(backend.extra, str)

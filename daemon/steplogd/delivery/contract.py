@@ -13,7 +13,7 @@ an answer is sent again, after a restart too: every method must be idempotent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -149,13 +149,14 @@ class Backend(Protocol):
 class BackendType(Protocol):
     """The class behind an entry point: how a backend is configured and built."""
 
-    Options: ClassVar[type[msgspec.Struct]]
-    """The keys of its `[[backend]]` table beside `type` and `name`; unknown ones are refused."""
+    Options: type[msgspec.Struct]
+    """The keys of its `[[backend]]` table beside `type` and `name`; unknown ones are refused. A
+    `__post_init__` may raise ValueError for what makes no sense."""
 
-    package: ClassVar[str]
+    package: str
     """The tracker's import package, imported by `__call__` and not before; "" for none."""
 
-    extra: ClassVar[str]
+    extra: str
     """What `pip install 'steplog[…]'` must name to bring that package; "" for none."""
 
     def __call__(self, options: Any, home: Path) -> Backend:

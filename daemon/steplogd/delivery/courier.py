@@ -54,17 +54,21 @@ class Ledger(Protocol):
 class Courier:
     """Delivers runs to one backend; a run is taken on by one thread at a time.
 
-    Args:
+    Attributes:
         name: The backend's name, which its cursors go by.
+
+    Args:
+        name: The same.
         backend: The backend.
         ledger: The store.
     """
 
     def __init__(self, name: str, backend: Backend, ledger: Ledger) -> None:
-        self._name = name
+        self.name = name
         self._backend = backend
         self._ledger = ledger
         self._sessions: dict[int, Session] = {}
+        self._busy: set[int] = set()
 
     def advance(self, run_no: int) -> bool:
         """Deliver the next batch of a run, or else its state; return whether there may be more.
@@ -72,8 +76,29 @@ class Courier:
         Raises:
             Exception: What the backend raised; nothing after the last acknowledgement is lost.
         """
+        self._busy.add(run_no)
+        try:
+            return self._advance(run_no)
+        except SystemExit as error:  # some trackers' packages exit; that is not theirs to decide
+            raise RuntimeError(f"the backend tried to exit: {error.code}") from error
+        finally:
+            self._busy.discard(run_no)
+
+    def forget(self, run_no: int) -> None:
+        """Close a run's session, after a failure say; it is opened again when needed."""
+        session = self._sessions.pop(run_no, None)
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """Close the backend and its sessions, but for those whose call has not returned."""
+        for run_no in self._sessions.keys() - self._busy:
+            self.forget(run_no)
+        self._backend.close()
+
+    def _advance(self, run_no: int) -> bool:
         limits = self._backend.limits
-        pending = self._ledger.pending(self._name, run_no, limits.observations, limits.size_bytes)
+        pending = self._ledger.pending(self.name, run_no, limits.observations, limits.size_bytes)
         if not pending.rows and pending.is_settled:
             self._let_go(run_no, pending.run)
             return False
@@ -83,22 +108,10 @@ class Courier:
                 self._deliver(session, run_no, [Observation(*row) for row in pending.rows])
             else:
                 self._settle(session, run_no, pending.run)
-        except Exception:
+        except BaseException:
             self.forget(run_no)  # whatever broke it, the next attempt starts afresh
             raise
         return True
-
-    def forget(self, run_no: int) -> None:
-        """Close a run's session, after a failure say; it is opened again when needed."""
-        session = self._sessions.pop(run_no, None)
-        if session is not None:
-            session.close()
-
-    def close(self) -> None:
-        """Close all sessions and the backend."""
-        for run_no in list(self._sessions):
-            self.forget(run_no)
-        self._backend.close()
 
     def _session(self, run_no: int, run: dict[str, Any]) -> Session:
         session = self._sessions.get(run_no)
@@ -118,14 +131,14 @@ class Courier:
                 return
             self._set_aside(run_no, batch[0], str(refusal))
         else:
-            self._ledger.acknowledge(self._name, run_no, batch[-1].position)
+            self._ledger.acknowledge(self.name, run_no, batch[-1].position)
 
     def _set_aside(self, run_no: int, observation: Observation, reason: str) -> None:
         position = observation.position
-        self._ledger.acknowledge(self._name, run_no, position, {position: reason})
+        self._ledger.acknowledge(self.name, run_no, position, {position: reason})
         _log.warning(
             "dead letter",
-            backend=self._name,
+            backend=self.name,
             run_no=run_no,
             key=observation.key,
             step=observation.step,
@@ -136,10 +149,10 @@ class Courier:
         try:
             session.settle(_info(run))
         except Refused as refusal:
-            _log.warning("run refused", backend=self._name, run=run["run_id"], reason=str(refusal))
-            self._ledger.settle(self._name, run_no, run["revision"], str(refusal))
+            _log.warning("run refused", backend=self.name, run=run["run_id"], reason=str(refusal))
+            self._ledger.settle(self.name, run_no, run["revision"], str(refusal))
         else:
-            self._ledger.settle(self._name, run_no, run["revision"])
+            self._ledger.settle(self.name, run_no, run["revision"])
 
     def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
         if run["status"] != "PROCESSING":

@@ -55,8 +55,7 @@ class Exporter:
         """
         async with anyio.create_task_group() as tasks:
             self._tasks, self._stop = tasks, stop
-            self.wake(await to_thread.run_sync(self._ledger.behind, self.name))
-            self._note_idle()
+            await self._take_up()
             await stop.wait()
             self._tasks = None
 
@@ -70,6 +69,20 @@ class Exporter:
             self._has_more[run_no] = True
             if self.is_idle.is_set():
                 self.is_idle = anyio.Event()
+
+    async def _take_up(self) -> None:
+        """Wake the runs that an earlier daemon left behind."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self.wake(await to_thread.run_sync(self._ledger.behind, self.name))
+            except Exception as error:  # noqa: BLE001  # the store recovers, and says so itself
+                failures += 1
+                with anyio.move_on_after(_delay(failures, error)):
+                    await self._stop.wait()
+            else:
+                self._note_idle()
+                return
 
     async def _deliver(self, run_no: int) -> None:
         failures = 0

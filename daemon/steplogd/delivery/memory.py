@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence  # msgspec resolves the types of a struct's fields
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from steplogd.delivery.contract import Limits, Observation, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
 

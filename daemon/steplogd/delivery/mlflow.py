@@ -44,6 +44,15 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     server_url: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no tracking URI, before anything is started."""
+        uri = self.server_url
+        if uri and "://" not in uri and not uri.startswith("databricks"):
+            raise ValueError(
+                f"server_url = {uri!r} is no MLflow tracking URI: name a server (http://…) "
+                "or a database (sqlite:///…), or leave it out"
+            )
+
 
 class MlflowBackend:
     """A connection to one MLflow server, or to one database that MLflow keeps."""
@@ -55,17 +64,8 @@ class MlflowBackend:
     limits: Limits
 
     def __init__(self, options: MlflowOptions, home: Path) -> None:
-        """Import MLflow, which takes more than a second; nobody is contacted.
-
-        Raises:
-            ValueError: The server's URL is none.
-        """
+        """Import MLflow, which takes more than a second; nobody is contacted."""
         uri = options.server_url or f"sqlite:///{home / 'mlflow.db'}"
-        if "://" not in uri and not uri.startswith("databricks"):
-            raise ValueError(
-                f"server_url = {uri!r} is no MLflow tracking URI: name a server "
-                f"(http://…) or a database (sqlite:///…), or leave it out"
-            )
         _configure_mlflow()
         self._uri = uri
         # A server says itself where artifacts go; with a database alone MLflow would take the

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MAX_REASON: Final = 500
 """MLflow's messages quote whole values and SQL statements; a reason keeps their beginning."""
 
+_PREFACE: Final = "(raised as a result of"
+"""How SQLAlchemy begins, before it says what happened."""
+
 _CREDENTIALS: Final = {"CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "UNAUTHENTICATED"}
 
 # The store answers BAD_REQUEST for whatever the database says, a full pool and a broken file too.
@@ -77,5 +80,5 @@ def _is_hopeless(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(_PREFACE)]
     return (lines[0] if lines else type(error).__name__)[:MAX_REASON]

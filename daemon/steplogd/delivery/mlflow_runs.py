@@ -51,10 +51,7 @@ def find_or_make(client: MlflowClient, run: RunInfo, artifact_root: str | None) 
         return found
     if experiment is None:
         experiment = _make_experiment(client, name, artifact_root)
-    if experiment.lifecycle_stage != _ACTIVE:
-        raise Refused(
-            f"the experiment {name!r} was deleted in MLflow: restore it, and the run arrives"
-        )
+    _refuse_deleted_experiment(experiment)
     return _make_run(client, run, experiment.experiment_id)
 
 
@@ -78,13 +75,25 @@ def _find(client: MlflowClient, run_id: str, places: list[Experiment]) -> Run | 
     found = sorted(client.search_runs(ids, wanted, run_view_type=ViewType.ALL), key=_preference)
     if not found:
         return None
-    if found[0].info.lifecycle_stage != _ACTIVE:
+    best = found[0]
+    _refuse_deleted_experiment(
+        next(place for place in places if place.experiment_id == best.info.experiment_id)
+    )
+    if best.info.lifecycle_stage != _ACTIVE:
         raise Refused(
             f"the run was deleted in MLflow: bring it back with "
-            f"`mlflow runs restore --run-id {found[0].info.run_id}`, and the rest arrives"
+            f"`mlflow runs restore --run-id {best.info.run_id}`, and the rest arrives"
         )
     _drop_empty_twins(client, found[1:])
-    return found[0]
+    return best
+
+
+def _refuse_deleted_experiment(experiment: Experiment) -> None:
+    if experiment.lifecycle_stage != _ACTIVE:
+        raise Refused(
+            f"the experiment {experiment.name!r} was deleted in MLflow: bring it back with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        )
 
 
 def _preference(run: Run) -> tuple[bool, int, str]:

@@ -40,6 +40,9 @@ PARAM_CHARACTERS_PER_CALL: Final = 75_000
 MESSAGE_TAG: Final = "steplog.message"
 """The tag that says why a run failed."""
 
+DOCUMENTS_TAG: Final = "steplog.documents"
+"""The tag with the folder of a run's documents: a metric cannot say by itself that it has one."""
+
 MAX_NAMES_SAID: Final = 10
 """How many changed names one line of the log shows; MLflow has them all."""
 
@@ -57,19 +60,21 @@ class MlflowSession:
         self._found: Run | None = find(run)
 
     def send(self, batch: Sequence[Observation]) -> None:
-        """Log a batch; a value that would change a param is refused, after the others are logged."""
+        """Log a batch; what would change a param is refused, after all the others are logged."""
         layout = lay_out(batch, self._names)
         with self._reaching("take the values") as mlflow_id:
             self._log(mlflow_id, layout)
+        _refuse(layout.conflicts)
 
     def settle(self, run: RunInfo) -> None:
         """Log parameters, message and status; a changed parameter is refused after all the rest."""
         self._run = run
         layout = lay_out_parameters(run.parameters, self._names)
         with self._reaching("take the run's end") as mlflow_id:
-            self._log_message(mlflow_id, run.message)
-            self._log_status(mlflow_id, run)
             self._log(mlflow_id, layout)
+            self._tag(mlflow_id, MESSAGE_TAG, fit(run.message, MAX_TAG, "the run log")[0])
+            self._log_status(mlflow_id, run)
+        _refuse(layout.conflicts)
 
     def close(self) -> None:
         """Do nothing: a run holds no resources."""
@@ -92,24 +97,26 @@ class MlflowSession:
                 ) from error
 
     def _log(self, mlflow_id: str, layout: Layout) -> None:
-        self._keep_changed_names(mlflow_id, layout)
+        self._keep_cut_names(mlflow_id, layout)
         for start in range(0, len(layout.metrics), METRICS_PER_CALL):
             metrics = layout.metrics[start : start + METRICS_PER_CALL]
             self._client.log_batch(mlflow_id, metrics=metrics)
         taken = self._log_params(mlflow_id, layout)
         self._upload(mlflow_id, layout.documents | layout.documents_of(taken))
-        if layout.conflicts:
-            raise Refused("; ".join(layout.conflicts))
+        self._say_changed_names()
 
-    def _keep_changed_names(self, mlflow_id: str, layout: Layout) -> None:
-        """Make cut names recoverable, and say what changed: once, unless MLflow is unavailable."""
+    def _keep_cut_names(self, mlflow_id: str, layout: Layout) -> None:
         from mlflow.entities import RunTag
 
+        changed = self._names.changed.items()
+        tags = [keep_name(name, mapped, layout) for name, mapped in changed]
+        self._client.log_batch(mlflow_id, tags=[RunTag(*tag) for tag in tags if tag])
+
+    def _say_changed_names(self) -> None:
+        """Say it once, and not before MLflow has all that it takes to undo them."""
         changed = self._names.changed
         if not changed:
             return
-        tags = [keep_name(name, mapped, layout) for name, mapped in changed.items()]
-        self._client.log_batch(mlflow_id, tags=[RunTag(*tag) for tag in tags if tag])
         said = {name[:80]: mapped for name, mapped in list(changed.items())[:MAX_NAMES_SAID]}
         _log.warning(
             "names changed for mlflow", run_id=self._run.run_id, count=len(changed), names=said
@@ -159,13 +166,14 @@ class MlflowSession:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             self._client.log_artifacts(mlflow_id, folder)
+        self._tag(mlflow_id, DOCUMENTS_TAG, "steplog")
 
-    def _log_message(self, mlflow_id: str, message: str) -> None:
-        text, _ = fit(message, MAX_TAG, "the run log")
+    def _tag(self, mlflow_id: str, name: str, text: str) -> None:
+        """Set a tag of the run, unless it says so already."""
         tags = self._found.data.tags if self._found else {}
-        if text != tags.get(MESSAGE_TAG, ""):
-            self._client.set_tag(mlflow_id, MESSAGE_TAG, text)
-            tags[MESSAGE_TAG] = text
+        if text != tags.get(name, ""):
+            self._client.set_tag(mlflow_id, name, text)
+            tags[name] = text
 
     def _log_status(self, mlflow_id: str, run: RunInfo) -> None:
         if run.end_ts is None or run.status == "PROCESSING":
@@ -175,6 +183,11 @@ class MlflowSession:
         failed = "KILLED" if run.killed else "FAILED"
         status = "FINISHED" if run.status == "SUCCESS" else failed
         self._client.set_terminated(mlflow_id, status, run.end_ts // 1000)
+
+
+def _refuse(conflicts: list[str]) -> None:
+    if conflicts:
+        raise Refused("; ".join(conflicts))
 
 
 def _param_calls(params: dict[str, str]) -> Iterator[dict[str, str]]:

@@ -1,0 +1,1 @@
+"""The tests, by what they need: nothing, real trackers, real processes, or patience."""

@@ -1,0 +1,1 @@
+"""Real processes, real trackers, real disks."""

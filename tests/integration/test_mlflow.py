@@ -1,0 +1,311 @@
+"""The MLflow backend where MLflow is broken, silent, slow or gone, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+from steplogd.delivery.contract import Observation, Refused, RunInfo, Unavailable
+from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
+from steplogd.delivery.mlflow_errors import meaning
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+RUN = RunInfo("a-run", "", "PROCESSING", False, "", 1_795_449_203_490_342, None, {})
+ONE_METRIC = [Observation(1, ("train",), 1, "loss", 0, RUN.start_ts, 0.5)]
+
+EXPERIMENT = {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}
+FOUND = {
+    "info": {"run_id": "0" * 32, "experiment_id": "0", "lifecycle_stage": "active"},
+    "data": {},
+}
+ANSWERS = {
+    "experiments/get-by-name": (200, {"experiment": EXPERIMENT}),
+    "runs/search": (200, {"runs": [FOUND]}),
+    "runs/log-batch": (200, {}),
+    "runs/get": (200, {"run": FOUND}),
+    "runs/update": (200, {"run_info": FOUND["info"]}),
+}
+"""What a server says that has our run already."""
+
+
+class Stub(ThreadingHTTPServer):
+    """A server that says what a test wants; it keeps the calls that it got, and their sizes.
+
+    An answer of None closes the connection, one that is an event waits for it first.
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = dict(ANSWERS)
+        self.asked = []
+        self.sizes_bytes = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request of a `Stub`."""
+
+    def do_GET(self):
+        """Answer as the test said."""
+        self.server.sizes_bytes.append(size := int(self.headers.get("Content-Length", 0)))
+        self.rfile.read(size)
+        call = self.path.partition("?")[0].partition("/mlflow/")[2]
+        self.server.asked.append(call)
+        answer = self.server.answers[call]
+        if isinstance(answer, threading.Event):
+            answer.wait(60)
+            answer = None
+        if answer is None:
+            self.close_connection = True
+            return
+        status, content = answer
+        body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        """Answer as the test said."""
+        self.do_GET()
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture
+def stub():
+    """Serve stub answers while a test runs."""
+    with Stub() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def connect(stub, tmp_path):
+    return MlflowBackend(MlflowOptions(server_url=stub.url), tmp_path)
+
+
+def embed(tmp_path):
+    return MlflowBackend(MlflowOptions(), tmp_path)
+
+
+def client_of(tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def run_python(code, home, cwd):
+    """Run code in an interpreter of its own, as a daemon would: not as a test."""
+    hidden = {"PYTEST_CURRENT_TEST", "CI", *(name for name in os.environ if "MLFLOW" in name)}
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(home)],
+        cwd=cwd,
+        env=env | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_a_server_that_does_not_listen_is_unavailable(stub, tmp_path):
+    """The reason names the server."""
+    stub.server_close()
+
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{stub.server_port}"):
+        connect(stub, tmp_path).open(RUN)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_server_in_trouble_is_unavailable_and_asked_once(stub, tmp_path, status):
+    """The exporter alone tries again, with its own patience."""
+    session = connect(stub, tmp_path).open(RUN)
+    stub.answers["runs/log-batch"] = (status, "trouble")
+
+    with pytest.raises(Unavailable, match=str(status)):
+        session.send(ONE_METRIC)
+
+    assert stub.asked.count("runs/log-batch") == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED")])
+def test_missing_credentials_are_asked_for(stub, tmp_path, status, code):
+    """They may be set any time, so nothing is given up."""
+    stub.answers["experiments/get-by-name"] = (status, {"error_code": code, "message": "no"})
+
+    with pytest.raises(Unavailable, match="set MLFLOW_TRACKING_USERNAME"):
+        connect(stub, tmp_path).open(RUN)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "no such thing"}),
+        (400, {"error_code": "BAD_REQUEST", "message": "(psycopg.errors.DataError) no"}),
+        (413, "<html>Request Entity Too Large</html>"),
+    ],
+)
+def test_what_a_server_will_never_take_is_refused(stub, tmp_path, status, body):
+    """A batch that is too large for a proxy too: its halves may pass."""
+    session = connect(stub, tmp_path).open(RUN)
+    stub.answers["runs/log-batch"] = (status, body)
+
+    with pytest.raises(Refused, match="take the values"):
+        session.send(ONE_METRIC)
+
+
+def test_a_server_that_hangs_is_unavailable_after_a_while(stub, tmp_path, monkeypatch):
+    """MLflow's own variable says how long that is."""
+    backend = connect(stub, tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    stub.answers["experiments/get-by-name"] = release = threading.Event()
+
+    with pytest.raises(Unavailable, match="timeout"):
+        backend.open(RUN)
+    release.set()
+
+
+def test_a_lost_answer_does_not_make_a_second_run(stub, tmp_path):
+    """The call that makes a run is never repeated before it was looked for again."""
+    backend = connect(stub, tmp_path)
+    stub.answers["runs/search"] = (200, {})
+    stub.answers["runs/create"] = None
+    with pytest.raises(Unavailable):
+        backend.open(RUN)
+    stub.answers["runs/search"] = ANSWERS["runs/search"]
+
+    backend.open(RUN).send(ONE_METRIC)
+
+    assert stub.asked.count("runs/create") == 1
+
+
+def test_the_end_of_a_run_is_not_printed(stub, tmp_path, capsys):
+    """MLflow would print where to look at it, into whatever reads the daemon's output."""
+    ended = msgspec.structs.replace(RUN, status="SUCCESS", end_ts=RUN.start_ts + 1)
+
+    connect(stub, tmp_path).open(RUN).settle(ended)
+
+    assert "runs/update" in stub.asked
+    assert capsys.readouterr().out == ""
+
+
+def test_no_call_is_larger_than_a_proxy_takes(stub, tmp_path):
+    """A hundred long texts, each character of which takes twelve bytes on the way."""
+    batch = [Observation(i, ("t",), 1, "text", i, RUN.start_ts, "💥" * 6000) for i in range(1, 101)]
+
+    connect(stub, tmp_path).open(RUN).send(batch)
+
+    assert 500_000 < max(stub.sizes_bytes) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("TEMPORARILY_UNAVAILABLE", Unavailable),
+        ("REQUEST_LIMIT_EXCEEDED", Unavailable),
+        ("INTERNAL_ERROR", Unavailable),
+        ("BAD_REQUEST", Unavailable),
+        ("ENDPOINT_NOT_FOUND", Unavailable),
+        ("INVALID_PARAMETER_VALUE", Refused),
+    ],
+)
+def test_errors_are_sorted_by_what_the_exporter_does_next(code, expected):
+    """In doubt a batch is sent again, because that loses nothing."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    error = MlflowException("first line\nsecond line", ErrorCode.Value(code))
+
+    assert type(meaning(error, "do it")) is expected
+    assert str(meaning(error, "do it")) == "MLflow could not do it: first line"
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'boto3'"), PermissionError("no")])
+def test_an_artifact_store_out_of_reach_costs_one_value(error):
+    """It would hold up the whole run otherwise."""
+    assert type(meaning(error, "take the values")) is Refused
+
+
+@pytest.mark.parametrize("url", ["mlruns", "nonsense", "file:mlruns"])
+def test_a_url_that_is_none_is_refused_when_the_backend_is_built(url, tmp_path):
+    """`steplogd check` can say so before anything is sent."""
+    with pytest.raises(ValueError, match="is no MLflow tracking URI"):
+        MlflowBackend(MlflowOptions(server_url=url), tmp_path)
+
+
+def test_building_the_backend_contacts_nobody(tmp_path):
+    """Not even the database under the home is made."""
+    embed(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_database_is_unavailable(tmp_path):
+    """Somebody may repair it, and all of it arrives."""
+    session = embed(tmp_path).open(RUN)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("ALTER TABLE metrics RENAME TO elsewhere")
+    database.close()
+
+    with pytest.raises(Unavailable, match="no such table"):
+        session.send(ONE_METRIC)
+
+
+def test_a_run_that_mlflow_lost_is_made_again(tmp_path):
+    """With what follows; the error says how the rest comes back."""
+    backend = embed(tmp_path)
+    session = backend.open(RUN)
+    session.send(ONE_METRIC)
+    client = client_of(tmp_path)
+    (lost,) = client.search_runs(["0"])
+    client._tracking_client.store._hard_delete_run(lost.info.run_id)
+
+    with pytest.raises(Unavailable, match="steplogd replay"):
+        session.send(ONE_METRIC)
+    session.send(ONE_METRIC)
+
+    (again,) = client.search_runs(["0"])
+    assert again.info.run_id != lost.info.run_id
+    assert again.data.metrics == {"loss": 0.5}
+
+
+def test_the_daemon_stays_quiet_and_keeps_to_its_home(tmp_path):
+    """No word on its output, no thread, no file where it was started, artifacts under the home."""
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    home.mkdir()
+    cwd.mkdir()
+    code = """
+import pathlib, sys, threading
+from steplogd.delivery.contract import Observation, RunInfo
+from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
+assert "mlflow" not in sys.modules
+backend = MlflowBackend(MlflowOptions(), pathlib.Path(sys.argv[1]))
+run = RunInfo("a-run", "a tag", "SUCCESS", False, "", 1, 2_000_000, {"lr": 0.1})
+for run in (run, RunInfo("another", "", "FAIL", True, "", 1, 2_000_000, {})):
+    session = backend.open(run)
+    session.send([Observation(1, ("t",), 1, "text", 0, 1, "x" * 7000)])
+    session.settle(run)
+import mlflow.telemetry
+assert mlflow.telemetry.get_telemetry_client() is None
+assert threading.enumerate() == [threading.main_thread()]
+"""
+
+    done = run_python(code, home, cwd)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(cwd.iterdir()) == []
+    assert len(list(home.glob("mlartifacts/**/text_0.json"))) == 2
