@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.delivery.courier import Courier
-from steplogd.delivery.mlflow import MlflowBackend
+from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -60,7 +60,7 @@ def delivered(folder: Path) -> float:
     fold = Fold(run.state)
     fold.apply(decode(spool()), 1)
     run_logs.commit([(run, fold.take_changes())])
-    backend = MlflowBackend(MlflowBackend.Options(), folder)
+    backend = MlflowBackend(MlflowOptions(), folder)
     courier = Courier("mlflow", backend, Cursors(database))
     courier.advance(run.run_no)  # the first batch also makes the run, and the store
     start = time.perf_counter()

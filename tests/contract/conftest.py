@@ -8,27 +8,27 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.contract.trackers import MemoryStore, MlflowStore
 
-MLFLOW_WARNINGS = ["ignore:The ``noload`` loader strategy:DeprecationWarning"]
-"""What MLflow itself does that its libraries warn of."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-
-def pytest_configure(config):
-    for line in MLFLOW_WARNINGS:
-        config.addinivalue_line("filterwarnings", line)
+    from tests.contract.trackers import Store
 
 
 @pytest.fixture(scope="session")
-def mlflow_sqlite(tmp_path_factory):
+def mlflow_sqlite(tmp_path_factory: pytest.TempPathFactory) -> MlflowStore:
     """Embed MLflow, on an SQLite database."""
     return MlflowStore(tmp_path_factory.mktemp("sqlite"))
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory):
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowStore]:
     """Run a real `mlflow server` on this machine, with SQLite behind it."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as probe:
@@ -40,7 +40,7 @@ def mlflow_server(tmp_path_factory):
         yield MlflowStore(folder, url)
 
 
-def _server_command(folder, port):
+def _server_command(folder: Path, port: int) -> list[str]:
     store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
     artifacts = ["--artifacts-destination", str(folder / "artifacts")]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -48,7 +48,7 @@ def _server_command(folder, port):
 
 
 @contextlib.contextmanager
-def _running(command, folder):
+def _running(command: list[str], folder: Path) -> Iterator[None]:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # What our backend set for this process is not how other people's servers are set up.
     plain = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
@@ -68,25 +68,28 @@ def _running(command, folder):
         process.wait(20)
 
 
-def _wait_until_healthy(url):
+def _wait_until_healthy(url: str) -> None:
     import requests
+    from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
     patient = Retry(total=None, connect=400, read=0, backoff_factor=0.1, backoff_max=0.2)
     with requests.Session() as session:
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=patient))
+        session.mount("http://", HTTPAdapter(max_retries=patient))
         session.get(f"{url}/health", timeout=10).raise_for_status()
 
 
 @pytest.fixture(params=["mlflow_sqlite", "mlflow_server"])
-def mlflow_store(request):
+def mlflow_store(request: pytest.FixtureRequest) -> MlflowStore:
     """Each way to reach MLflow, in turn."""
-    return request.getfixturevalue(request.param)
+    store: MlflowStore = request.getfixturevalue(request.param)
+    return store
 
 
 @pytest.fixture(params=["memory", "mlflow_sqlite", "mlflow_server"])
-def store(request, tmp_path):
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each tracker, in turn."""
     if request.param == "memory":
         return MemoryStore(tmp_path)
-    return request.getfixturevalue(request.param)
+    store: MlflowStore = request.getfixturevalue(request.param)
+    return store

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import msgspec
 import pytest
-from steplog.values import from_json
 from steplogd.delivery.contract import Refused, Unavailable
 from structlog.testing import capture_logs
+
 from tests.contract.trackers import START_TS, expected_numbers, make_batch, make_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from steplogd.delivery.contract import RunInfo
+    from steplogd.delivery.mlflow import MlflowBackend
+
+    from tests.contract.trackers import MlflowStore
 
 END_TS = START_TS + 60_000_000
 
 
 @pytest.fixture
-def backend(mlflow_store):
+def backend(mlflow_store: MlflowStore) -> MlflowBackend:
     """Connect to MLflow."""
     return mlflow_store.backend()
 
 
-def only_run(store, run):
+def only_run(store: MlflowStore, run: RunInfo) -> Run:
     """Return the one MLflow run that stands for a run."""
     (found,) = store.runs(run.run_id)
     return found
 
 
-def test_a_run_without_a_tag_lies_in_default(backend, mlflow_store):
+def test_a_run_without_a_tag_lies_in_default(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """Its name is its id, and a tag makes it findable."""
     run = make_run()
 
@@ -36,7 +48,9 @@ def test_a_run_without_a_tag_lies_in_default(backend, mlflow_store):
 
 
 @pytest.mark.parametrize("tag", ["{}", "a b/c % {}", "t\n{}", "{}" + "t" * 600])
-def test_the_tag_is_the_experiment(backend, mlflow_store, tag):
+def test_the_tag_is_the_experiment(
+    backend: MlflowBackend, mlflow_store: MlflowStore, tag: str
+) -> None:
     """Any tag: one that cannot be an experiment's name is whole in a tag of the run."""
     run = make_run()
     tag = tag.format(run.run_id)
@@ -53,7 +67,9 @@ def test_the_tag_is_the_experiment(backend, mlflow_store, tag):
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**64) + 1, 10**400, -(10**5000)], ids="abcd")
-def test_an_integer_that_no_double_holds_is_whole_in_a_document(backend, mlflow_store, number):
+def test_an_integer_that_no_double_holds_is_whole_in_a_document(
+    backend: MlflowBackend, mlflow_store: MlflowStore, number: int
+) -> None:
     """The metric has the nearest double, if there is one; sent again, all stays the same."""
     run = make_run()
     batch = make_batch([1, number])
@@ -62,14 +78,50 @@ def test_an_integer_that_no_double_holds_is_whole_in_a_document(backend, mlflow_
         backend.open(run).send(batch)
 
     found = only_run(mlflow_store, run)
-    document = mlflow_store.document(found, "steplog/values/loss_1.2.json")
+    (line,) = mlflow_store.integers(found)
     assert len(mlflow_store.client.get_metric_history(found.info.run_id, "loss")) == 2
-    assert (document["key"], document["step"]) == ("loss", 1)
-    assert from_json(document["value"]) == number
+    assert line == msgspec.structs.asdict(batch[1]) | {"task": ["train"]}
     assert found.data.tags["steplog.documents"] == "steplog"
 
 
-def test_an_integer_that_a_double_holds_needs_no_document(backend, mlflow_store):
+def test_many_integers_that_no_double_holds_leave_few_documents(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
+    """Nanoseconds at each step, in full batches, cut otherwise when they are sent again."""
+    run = make_run()
+    batch = make_batch([time_ns | 1 for time_ns in range(2**60, 2**60 + 10_000, 2)])
+    session = backend.open(run)
+
+    for start in (*range(0, 5000, 1000), 4500, 300):
+        session.send(batch[start : start + 1000])
+
+    found = only_run(mlflow_store, run)
+    documents = mlflow_store.client.list_artifacts(found.info.run_id, "steplog/integers")
+    assert len(documents) == 5
+    assert [x.value for x in batch] == [x["value"] for x in mlflow_store.integers(found)]
+
+
+def test_integers_that_come_one_by_one_share_a_document(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
+    """Whatever the key, and over restarts; half a line that a crash left is no hindrance."""
+    run = make_run()
+    batch = [*make_batch([2**60 + 1]), *make_batch([2**60 + 3, 2**60 + 5], key="x/%", first=2)]
+    backend.open(run).send(batch[:1])
+    found = only_run(mlflow_store, run)
+    mlflow_store.append(found, "steplog/integers/1-1000.jsonl", b'{"position":2,"ta')
+
+    for seen in batch[1:]:
+        backend.open(run).send([seen])
+
+    (document,) = mlflow_store.client.list_artifacts(found.info.run_id, "steplog/integers")
+    assert document.path == "steplog/integers/1-1000.jsonl"
+    assert [x.value for x in batch] == [x["value"] for x in mlflow_store.integers(found)]
+
+
+def test_an_integer_that_a_double_holds_needs_no_document(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """However large it is."""
     run = make_run()
 
@@ -80,7 +132,9 @@ def test_an_integer_that_a_double_holds_needs_no_document(backend, mlflow_store)
     assert found.data.metrics["loss"] == 2**80
 
 
-def test_a_long_text_says_that_it_was_cut_and_where_it_is_whole(backend, mlflow_store):
+def test_a_long_text_says_that_it_was_cut_and_where_it_is_whole(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """A param takes 6,000 characters."""
     run = make_run()
 
@@ -94,7 +148,9 @@ def test_a_long_text_says_that_it_was_cut_and_where_it_is_whole(backend, mlflow_
     assert document["value"] == "x" * 7000
 
 
-def test_characters_that_a_database_refuses_are_shown_escaped(backend, mlflow_store):
+def test_characters_that_a_database_refuses_are_shown_escaped(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """PostgreSQL takes no NUL, and UTF-8 no half of a surrogate pair; the document has both."""
     run = make_run()
 
@@ -105,7 +161,7 @@ def test_characters_that_a_database_refuses_are_shown_escaped(backend, mlflow_st
     assert mlflow_store.document(found, "steplog/values/spam_0.json")["value"] == "a\0b\ud800"
 
 
-def test_two_long_texts_that_begin_alike_are_not_taken_for_one(backend):
+def test_two_long_texts_that_begin_alike_are_not_taken_for_one(backend: MlflowBackend) -> None:
     """The second would change the param, and is refused."""
     session = backend.open(make_run())
     one, other = ("x" * 7000 + end for end in "ab")
@@ -115,7 +171,9 @@ def test_two_long_texts_that_begin_alike_are_not_taken_for_one(backend):
         session.send(make_batch([other], key="spam", first=2))
 
 
-def test_a_changed_param_is_refused_after_all_the_rest_arrived(backend, mlflow_store):
+def test_a_changed_param_is_refused_after_all_the_rest_arrived(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """The reason names it, with its old value and its new one."""
     run = make_run()
     session = backend.open(run)
@@ -131,7 +189,40 @@ def test_a_changed_param_is_refused_after_all_the_rest_arrived(backend, mlflow_s
     assert expected_numbers(numbers) == arrived.numbers
 
 
-def test_two_values_for_one_param_in_one_batch_leave_the_first(backend, mlflow_store):
+@pytest.mark.parametrize(("task", "attempt"), [("evaluate", 1), ("train", 2)])
+def test_tasks_and_attempts_share_a_metric(
+    backend: MlflowBackend, mlflow_store: MlflowStore, task: str, attempt: int
+) -> None:
+    """Each has its own points, also at the same step."""
+    run = make_run()
+    first = make_batch([1.0, 2.0])
+    other = make_batch([3.0, 4.0], first=3, task=(task,), attempt=attempt)
+
+    backend.open(run).send(first + other)
+
+    assert expected_numbers(first + other) == mlflow_store.read(run.run_id).numbers
+
+
+@pytest.mark.parametrize(("task", "attempt"), [("evaluate", 1), ("train", 2)])
+def test_tasks_and_attempts_share_a_param(
+    backend: MlflowBackend, mlflow_store: MlflowStore, task: str, attempt: int
+) -> None:
+    """An equal value is the same again, another one is refused: the run log has both."""
+    run = make_run()
+    session = backend.open(run)
+    session.send(make_batch(["a", "b"], key="spam"))
+    other = make_batch(["a", "c"], key="spam", first=3, task=(task,), attempt=attempt)
+
+    session.send(other[:1])
+    with pytest.raises(Refused, match="'spam_1' is 'b' and cannot be changed to 'c'"):
+        session.send(other[1:])
+
+    assert mlflow_store.read(run.run_id).others == {("spam", 0): "a", ("spam", 1): "b"}
+
+
+def test_two_values_for_one_param_in_one_batch_leave_the_first(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """As if they had come one after the other."""
     run = make_run()
     twice = make_batch(["a"], key="spam") + make_batch(["b"], key="spam", first=2)
@@ -142,7 +233,9 @@ def test_two_values_for_one_param_in_one_batch_leave_the_first(backend, mlflow_s
     assert mlflow_store.read(run.run_id).others == {("spam", 0): "a"}
 
 
-def test_a_changed_parameter_is_refused_after_the_run_was_settled(backend, mlflow_store):
+def test_a_changed_parameter_is_refused_after_the_run_was_settled(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """New parameters, status and times are in MLflow by then."""
     run = make_run()
     session = backend.open(run)
@@ -157,7 +250,9 @@ def test_a_changed_parameter_is_refused_after_the_run_was_settled(backend, mlflo
     assert (arrived.status, arrived.end_ms) == ("SUCCESS", END_TS // 1000)
 
 
-def test_why_a_run_failed_is_a_tag_as_long_as_it_is_true(backend, mlflow_store):
+def test_why_a_run_failed_is_a_tag_as_long_as_it_is_true(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """A run that goes on and succeeds has no reason any more."""
     run = make_run()
     session = backend.open(run)
@@ -170,7 +265,7 @@ def test_why_a_run_failed_is_a_tag_as_long_as_it_is_true(backend, mlflow_store):
     assert only_run(mlflow_store, run).data.tags["steplog.message"] == ""
 
 
-def test_names_that_changed_are_said_once(backend):
+def test_names_that_changed_are_said_once(backend: MlflowBackend) -> None:
     """One line for a run, however many observations there are, and none for other names."""
     session = backend.open(make_run())
 
@@ -182,7 +277,9 @@ def test_names_that_changed_are_said_once(backend):
     assert [line["names"] for line in said] == [{"loss%": "loss_x25_"}]
 
 
-def test_a_name_too_long_for_a_tag_is_whole_in_a_document(backend, mlflow_store):
+def test_a_name_too_long_for_a_tag_is_whole_in_a_document(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """A line of a spool holds far longer ones."""
     run = make_run()
     key = "k" * 9000
@@ -196,7 +293,9 @@ def test_a_name_too_long_for_a_tag_is_whole_in_a_document(backend, mlflow_store)
     assert found.data.tags[tag].endswith(f"whole in {path}]")
 
 
-def test_a_name_is_kept_whole_also_when_its_first_batch_failed(backend, mlflow_store, monkeypatch):
+def test_a_name_is_kept_whole_also_when_its_first_batch_failed(
+    backend: MlflowBackend, mlflow_store: MlflowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What undoes a name is not forgotten between two tries."""
     run = make_run()
     session = backend.open(run)
@@ -213,7 +312,9 @@ def test_a_name_is_kept_whole_also_when_its_first_batch_failed(backend, mlflow_s
     assert len(documents) == 1
 
 
-def test_many_params_arrive_in_as_many_calls_as_it_takes(backend, mlflow_store):
+def test_many_params_arrive_in_as_many_calls_as_it_takes(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """MLflow takes 100 at once; and long ones are large."""
     run = make_run()
     batch = make_batch([f"{i}" + "é" * 5900 for i in range(250)], key="spam")
@@ -223,7 +324,9 @@ def test_many_params_arrive_in_as_many_calls_as_it_takes(backend, mlflow_store):
     assert {("spam", x.step): x.value for x in batch} == mlflow_store.read(run.run_id).others
 
 
-def test_a_run_that_was_deleted_is_not_brought_back(backend, mlflow_store):
+def test_a_run_that_was_deleted_is_not_brought_back(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """Neither is a second one made; what was not sent arrives when somebody restores it."""
     run = make_run()
     session = backend.open(run)
@@ -240,7 +343,9 @@ def test_a_run_that_was_deleted_is_not_brought_back(backend, mlflow_store):
     assert expected_numbers(make_batch([1.0])) == mlflow_store.read(run.run_id).numbers
 
 
-def test_a_deleted_experiment_is_not_brought_back(backend, mlflow_store):
+def test_a_deleted_experiment_is_not_brought_back(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """Its runs wait; both those that are in it, and those that would be."""
     run = make_run()
     run = make_run(run.run_id, tag=run.run_id)
@@ -253,7 +358,9 @@ def test_a_deleted_experiment_is_not_brought_back(backend, mlflow_store):
             backend.open(waiting)
 
 
-def test_a_run_made_twice_by_a_lost_answer_becomes_one(backend, mlflow_store):
+def test_a_run_made_twice_by_a_lost_answer_becomes_one(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
     """The one with values stays; the empty one goes to MLflow's bin."""
     run = make_run()
     backend.open(run).send(make_batch([1.0]))

@@ -9,24 +9,35 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import pytest
+from steplogd.config import ConfigError, load_config
 from steplogd.delivery.contract import Observation, Refused, RunInfo, Unavailable
-from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
+from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions, embedded_uri
 from steplogd.delivery.mlflow_errors import meaning
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow.tracking import MlflowClient
+    from steplogd.delivery.contract import BackendError
 
 RUN = RunInfo("a-run", "", "PROCESSING", False, "", 1_795_449_203_490_342, None, {})
 ONE_METRIC = [Observation(1, ("train",), 1, "loss", 0, RUN.start_ts, 0.5)]
 
+AWKWARD_HOMES = ["a b", "100%", "%41", "a?mode=ro", "a#b", "läuft 💥", "a@b:c", "a\nb", "%2E%2E"]
+
+Answer: TypeAlias = tuple[int, object] | threading.Event | None
+
 EXPERIMENT = {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}
-FOUND = {
+FOUND: dict[str, dict[str, str]] = {
     "info": {"run_id": "0" * 32, "experiment_id": "0", "lifecycle_stage": "active"},
     "data": {},
 }
-ANSWERS = {
+ANSWERS: dict[str, Answer] = {
     "experiments/get-by-name": (200, {"experiment": EXPERIMENT}),
     "runs/search": (200, {"runs": [FOUND]}),
     "runs/log-batch": (200, {}),
@@ -42,18 +53,20 @@ class Stub(ThreadingHTTPServer):
     An answer of None closes the connection, one that is an event waits for it first.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers = dict(ANSWERS)
-        self.asked = []
-        self.sizes_bytes = []
+        self.answers: dict[str, Answer] = dict(ANSWERS)
+        self.asked: list[str] = []
+        self.sizes_bytes: list[int] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one request of a `Stub`."""
 
-    def do_GET(self):
+    server: Stub
+
+    def do_GET(self) -> None:
         """Answer as the test said."""
         self.server.sizes_bytes.append(size := int(self.headers.get("Content-Length", 0)))
         self.rfile.read(size)
@@ -73,16 +86,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         """Answer as the test said."""
         self.do_GET()
 
-    def log_message(self, *args):
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def stub():
+def stub() -> Iterator[Stub]:
     """Serve stub answers while a test runs."""
     with Stub() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -92,21 +105,21 @@ def stub():
         thread.join()
 
 
-def connect(stub, tmp_path):
+def connect(stub: Stub, tmp_path: Path) -> MlflowBackend:
     return MlflowBackend(MlflowOptions(server_url=stub.url), tmp_path)
 
 
-def embed(tmp_path):
+def embed(tmp_path: Path) -> MlflowBackend:
     return MlflowBackend(MlflowOptions(), tmp_path)
 
 
-def client_of(tmp_path):
+def client_of(tmp_path: Path) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return MlflowClient(embedded_uri(tmp_path))
 
 
-def run_python(code, home, cwd):
+def run_python(code: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run code in an interpreter of its own, as a daemon would: not as a test."""
     hidden = {"PYTEST_CURRENT_TEST", "CI", *(name for name in os.environ if "MLFLOW" in name)}
     env = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -122,7 +135,7 @@ def run_python(code, home, cwd):
     )
 
 
-def test_a_server_that_does_not_listen_is_unavailable(stub, tmp_path):
+def test_a_server_that_does_not_listen_is_unavailable(stub: Stub, tmp_path: Path) -> None:
     """The reason names the server."""
     stub.server_close()
 
@@ -131,7 +144,9 @@ def test_a_server_that_does_not_listen_is_unavailable(stub, tmp_path):
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_server_in_trouble_is_unavailable_and_asked_once(stub, tmp_path, status):
+def test_a_server_in_trouble_is_unavailable_and_asked_once(
+    stub: Stub, tmp_path: Path, status: int
+) -> None:
     """The exporter alone tries again, with its own patience."""
     session = connect(stub, tmp_path).open(RUN)
     stub.answers["runs/log-batch"] = (status, "trouble")
@@ -143,7 +158,9 @@ def test_a_server_in_trouble_is_unavailable_and_asked_once(stub, tmp_path, statu
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED")])
-def test_missing_credentials_are_asked_for(stub, tmp_path, status, code):
+def test_missing_credentials_are_asked_for(
+    stub: Stub, tmp_path: Path, status: int, code: str
+) -> None:
     """They may be set any time, so nothing is given up."""
     stub.answers["experiments/get-by-name"] = (status, {"error_code": code, "message": "no"})
 
@@ -159,7 +176,9 @@ def test_missing_credentials_are_asked_for(stub, tmp_path, status, code):
         (413, "<html>Request Entity Too Large</html>"),
     ],
 )
-def test_what_a_server_will_never_take_is_refused(stub, tmp_path, status, body):
+def test_what_a_server_will_never_take_is_refused(
+    stub: Stub, tmp_path: Path, status: int, body: object
+) -> None:
     """A batch that is too large for a proxy too: its halves may pass."""
     session = connect(stub, tmp_path).open(RUN)
     stub.answers["runs/log-batch"] = (status, body)
@@ -168,7 +187,9 @@ def test_what_a_server_will_never_take_is_refused(stub, tmp_path, status, body):
         session.send(ONE_METRIC)
 
 
-def test_a_server_that_hangs_is_unavailable_after_a_while(stub, tmp_path, monkeypatch):
+def test_a_server_that_hangs_is_unavailable_after_a_while(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MLflow's own variable says how long that is."""
     backend = connect(stub, tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -179,7 +200,7 @@ def test_a_server_that_hangs_is_unavailable_after_a_while(stub, tmp_path, monkey
     release.set()
 
 
-def test_a_lost_answer_does_not_make_a_second_run(stub, tmp_path):
+def test_a_lost_answer_does_not_make_a_second_run(stub: Stub, tmp_path: Path) -> None:
     """The call that makes a run is never repeated before it was looked for again."""
     backend = connect(stub, tmp_path)
     stub.answers["runs/search"] = (200, {})
@@ -193,7 +214,9 @@ def test_a_lost_answer_does_not_make_a_second_run(stub, tmp_path):
     assert stub.asked.count("runs/create") == 1
 
 
-def test_the_end_of_a_run_is_not_printed(stub, tmp_path, capsys):
+def test_the_end_of_a_run_is_not_printed(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """MLflow would print where to look at it, into whatever reads the daemon's output."""
     ended = msgspec.structs.replace(RUN, status="SUCCESS", end_ts=RUN.start_ts + 1)
 
@@ -203,7 +226,7 @@ def test_the_end_of_a_run_is_not_printed(stub, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_no_call_is_larger_than_a_proxy_takes(stub, tmp_path):
+def test_no_call_is_larger_than_a_proxy_takes(stub: Stub, tmp_path: Path) -> None:
     """A hundred long texts, each character of which takes twelve bytes on the way."""
     batch = [Observation(i, ("t",), 1, "text", i, RUN.start_ts, "💥" * 6000) for i in range(1, 101)]
 
@@ -223,7 +246,9 @@ def test_no_call_is_larger_than_a_proxy_takes(stub, tmp_path):
         ("INVALID_PARAMETER_VALUE", Refused),
     ],
 )
-def test_errors_are_sorted_by_what_the_exporter_does_next(code, expected):
+def test_errors_are_sorted_by_what_the_exporter_does_next(
+    code: str, expected: type[BackendError]
+) -> None:
     """In doubt a batch is sent again, because that loses nothing."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
@@ -235,26 +260,73 @@ def test_errors_are_sorted_by_what_the_exporter_does_next(code, expected):
 
 
 @pytest.mark.parametrize("error", [ImportError("No module named 'boto3'"), PermissionError("no")])
-def test_an_artifact_store_out_of_reach_costs_one_value(error):
+def test_an_artifact_store_out_of_reach_costs_one_value(error: Exception) -> None:
     """It would hold up the whole run otherwise."""
     assert type(meaning(error, "take the values")) is Refused
 
 
 @pytest.mark.parametrize("url", ["mlruns", "nonsense", "file:mlruns"])
-def test_a_url_that_is_none_is_refused_when_the_backend_is_built(url, tmp_path):
-    """`steplogd check` can say so before anything is sent."""
+def test_a_url_that_is_none_is_refused_before_mlflow_is_imported(url: str) -> None:
+    """The options refuse it themselves."""
     with pytest.raises(ValueError, match="is no MLflow tracking URI"):
-        MlflowBackend(MlflowOptions(server_url=url), tmp_path)
+        MlflowOptions(server_url=url)
 
 
-def test_building_the_backend_contacts_nobody(tmp_path):
+@pytest.mark.parametrize("url", ["", "http://h:1", "sqlite:///a.db", "databricks", "file:///a"])
+def test_a_tracking_uri_of_any_kind_is_taken(url: str) -> None:
+    """It is MLflow that knows them all."""
+    assert url == MlflowOptions(server_url=url).server_url
+
+
+def test_a_configuration_with_such_a_url_is_told_in_one_sentence(tmp_path: Path) -> None:
+    """What `steplogd check` prints: where it stands, what is wrong, and what would be right."""
+    file = tmp_path / "steplogd.toml"
+    file.write_text('[[backend]]\ntype = "mlflow"\nserver_url = "mlruns"\n')
+
+    with pytest.raises(ConfigError) as told:
+        load_config(file)
+
+    assert str(told.value) == (
+        f"{file}: backend 1: server_url = 'mlruns' is no MLflow tracking URI: name a server "
+        "(http://…) or a database (sqlite:///…), or leave it out."
+    )
+
+
+@pytest.mark.parametrize("name", AWKWARD_HOMES)
+def test_the_embedded_store_is_in_the_home_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """Database and artifacts, and nothing beside it: some of these mean something in a URI."""
+    home = tmp_path / name
+    home.mkdir()
+    long_text = msgspec.structs.replace(ONE_METRIC[0], key="text", value="x" * 7000)
+
+    embed(home).open(RUN).send([*ONE_METRIC, long_text])
+
+    client = client_of(home)
+    (run,) = client.search_runs(["0"])
+    assert [home] == list(tmp_path.iterdir())
+    assert {"mlflow.db", "mlartifacts"} == {path.name for path in home.iterdir()}
+    assert Path(client.download_artifacts(run.info.run_id, "steplog/values/text_0.json")).exists()
+
+
+def test_the_uri_of_a_plain_home_reads_like_its_path(tmp_path: Path) -> None:
+    """Somebody will copy it from the README, or type it."""
+    assert f"sqlite:///{tmp_path}/mlflow.db" == embedded_uri(tmp_path)
+
+
+def test_a_home_that_no_uri_can_name_is_refused(tmp_path: Path) -> None:
+    """Better than a database elsewhere."""
+    with pytest.raises(ValueError, match="no URI can name a database"):
+        embed(tmp_path / "\udcff")
+
+
+def test_building_the_backend_contacts_nobody(tmp_path: Path) -> None:
     """Not even the database under the home is made."""
     embed(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_database_is_unavailable(tmp_path):
+def test_a_broken_database_is_unavailable(tmp_path: Path) -> None:
     """Somebody may repair it, and all of it arrives."""
     session = embed(tmp_path).open(RUN)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
@@ -265,7 +337,7 @@ def test_a_broken_database_is_unavailable(tmp_path):
         session.send(ONE_METRIC)
 
 
-def test_a_run_that_mlflow_lost_is_made_again(tmp_path):
+def test_a_run_that_mlflow_lost_is_made_again(tmp_path: Path) -> None:
     """With what follows; the error says how the rest comes back."""
     backend = embed(tmp_path)
     session = backend.open(RUN)
@@ -283,7 +355,7 @@ def test_a_run_that_mlflow_lost_is_made_again(tmp_path):
     assert again.data.metrics == {"loss": 0.5}
 
 
-def test_the_daemon_stays_quiet_and_keeps_to_its_home(tmp_path):
+def test_the_daemon_stays_quiet_and_keeps_to_its_home(tmp_path: Path) -> None:
     """No word on its output, no thread, no file where it was started, artifacts under the home."""
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()

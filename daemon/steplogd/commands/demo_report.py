@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -42,7 +43,7 @@ def _show_run_log(console: Console, run_log: dict[str, Any]) -> None:
 def _plot(console: Console, loss: dict[str, float]) -> None:
     import uniplot
 
-    lines = uniplot.plot_to_string(
+    plot = uniplot.plot_to_string(
         xs=[int(step) for step in loss],
         ys=list(loss.values()),
         title="loss, by step",
@@ -51,20 +52,19 @@ def _plot(console: Console, loss: dict[str, float]) -> None:
         lines=True,
         color=False,
     )
-    console.print("\n".join(lines) if isinstance(lines, list) else lines, markup=False)
+    console.print(plot, markup=False)
 
 
 def _show_mlflow(console: Console, home: Path, run_id: str, metrics: dict[str, Any]) -> int:
     """Read the run back through MLflow's own client, and compare the number of points."""
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{home / 'mlflow.db'}"
+    from steplogd.delivery.mlflow import embedded_uri
+
+    uri = embedded_uri(home)
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("digits")
-    found = client.search_runs(
-        [experiment.experiment_id], filter_string=f"tags.`steplog.run_id` = '{run_id}'"
-    )
-    (run,) = found
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (run,) = client.search_runs(experiments, f"tags.`steplog.run_id` = '{run_id}'")
     table = Table("metric", "points", "last value", title=f"Read back from MLflow: {run.info.status}")
     differs = False
     for key, last in sorted(run.data.metrics.items()):
@@ -76,7 +76,8 @@ def _show_mlflow(console: Console, home: Path, run_id: str, metrics: dict[str, A
     for key, value in sorted(run.data.params.items()):
         console.print(f"  {key} = {value}", markup=False, soft_wrap=True)
     console.print("\nLook at it in MLflow's own page:\n", markup=False)
-    console.print(f"  mlflow ui --backend-store-uri {uri}", markup=False, soft_wrap=True)
+    command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    console.print(f"  {command}", markup=False, soft_wrap=True)
     if differs:
         console.print("MLflow has another number of points than the run log.", style="bold red")
     return int(differs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -64,15 +65,18 @@ class MlflowBackend:
     limits: Limits
 
     def __init__(self, options: MlflowOptions, home: Path) -> None:
-        """Import MLflow, which takes more than a second; nobody is contacted."""
-        uri = options.server_url or f"sqlite:///{home / 'mlflow.db'}"
+        """Import MLflow, which takes more than a second; nobody is contacted.
+
+        Raises:
+            ValueError: No URI can name a database under this home.
+        """
         _configure_mlflow()
+        uri = options.server_url or embedded_uri(home)
         self._uri = uri
-        # A server says itself where artifacts go; with a database alone MLflow would take the
-        # working directory, wherever the daemon was started.
-        self._artifact_root = (
-            None if _has_server(uri) else (home / "mlartifacts").absolute().as_uri()
-        )
+        # Servers and folders say themselves where artifacts go; with a database alone MLflow would
+        # take the working directory, wherever the daemon was started.
+        root = (home / "mlartifacts").absolute().as_uri()
+        self._artifact_root = root if _is_database(uri) else None
         # SQLite takes one writer at a time; a server does better with two runs at once.
         self.limits = Limits(parallel_runs=1 if uri.startswith("sqlite:") else 2)
         self._client: MlflowClient | None = None
@@ -103,6 +107,29 @@ class MlflowBackend:
             return self._client
 
 
+def embedded_uri(home: Path) -> str:
+    """Return the tracking URI of the database under a home; a shell may need it quoted.
+
+    Raises:
+        ValueError: No URI can name it.
+    """
+    from sqlalchemy.engine import make_url
+
+    path = str(home.absolute() / "mlflow.db")
+    # MLflow makes the folder that it reads in the URI, escapes and all. So the path stands as it is
+    # wherever that is possible, and otherwise with its slashes escaped too: no folder to be read.
+    spellings = [f"sqlite:///{path}"] if path.isprintable() else []
+    spellings.append(f"sqlite:///{quote(path, safe='', errors='replace')}")
+    for uri in spellings:
+        if make_url(uri).database == path:
+            return uri
+    # Before 2.1 SQLAlchemy undid no escapes; and no version takes bytes that are not UTF-8.
+    raise ValueError(
+        f"no URI can name a database at {path!r}: SQLAlchemy 2.1 or newer takes any path in "
+        "UTF-8; or take another home, or a server_url"
+    )
+
+
 def _configure_mlflow() -> None:
     """Set MLflow's environment, which it reads when it is imported, and import it."""
     for name, value in _ENVIRONMENT.items():
@@ -113,8 +140,11 @@ def _configure_mlflow() -> None:
     import mlflow.tracking  # noqa: F401
 
 
-def _has_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://", "databricks"))
+def _is_database(uri: str) -> bool:
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    scheme, _, _ = uri.partition(":")
+    return scheme.partition("+")[0] in DATABASE_ENGINES
 
 
 def _prepare_database(uri: str, artifact_root: str) -> None:

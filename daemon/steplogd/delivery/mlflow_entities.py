@@ -1,4 +1,15 @@
-"""How values are laid out in MLflow: as metrics, as params, and as documents for the rest."""
+"""How values are laid out in MLflow: as metrics, as params, and as documents for the rest.
+
+A number is a point of a metric, with its own step and time. MLflow keeps doubles: an integer that
+no double equals is whole in a document beside, and NaN stays NaN; but MLflow shows an infinity as
+±1.797e308, the largest double, and nothing beside says otherwise, because a training that diverges
+would leave as much again for each of its steps. The run log has the infinity.
+
+Anything else is a param named `key_step`, and whole in a document if no param can hold it. All
+outermost tasks and all attempts share that name, and MLflow never changes a param: the first value
+stays, an equal one is the same again, and any other is refused. Numbers share a metric likewise,
+where each has a point of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplog.values import MAX_PLAIN_BITS, to_json
 
+from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.mlflow_names import (
     MAX_NAME,
     MAX_STEM,
@@ -71,7 +83,8 @@ class Layout:
     Attributes:
         metrics: In the order of the batch.
         params: Values by name; the first one wins where a batch has two.
-        documents: Contents by path below the run's artifacts, for what metrics cannot hold.
+        documents: Contents by path below the run's artifacts.
+        lines: Lines by the path of the document to add them to, for what metrics cannot hold.
         param_documents: The path and contents for what a param cannot hold, by its name.
         conflicts: One sentence for each value whose param has another one already.
     """
@@ -80,8 +93,13 @@ class Layout:
         self.metrics: list[Metric] = []
         self.params: dict[str, str] = {}
         self.documents: dict[str, bytes] = {}
+        self.lines: dict[str, list[bytes]] = {}
         self.param_documents: dict[str, tuple[str, bytes]] = {}
         self.conflicts: list[str] = []
+
+    def add_line(self, seen: Observation) -> None:
+        """Add a line that keeps an integer whole."""
+        self.lines.setdefault(integers.path_for(seen.position), []).append(integers.line_of(seen))
 
     def add_param(self, name: str, value: Any, path: str, document: dict[str, Any]) -> None:
         """Add a param, and a document at this path if the param cannot hold all of the value."""
@@ -104,13 +122,13 @@ def lay_out(batch: Iterable[Observation], names: Names) -> Layout:
     add = layout.metrics.append
     for seen in batch:
         value = seen.value
-        if (
-            value.__class__ is float
-        ):  # nearly all of them: the rest of this module is for the others
+        if value.__class__ is float:  # nearly all; the rest of this module is for the others
             add(Metric(names.of(seen.task, seen.key), value, seen.ts // 1000, seen.step))
         elif value.__class__ is int:
-            name = names.of(seen.task, seen.key)
-            add(Metric(name, _number(layout, seen, name), seen.ts // 1000, seen.step))
+            number = integers.nearest_double(value)
+            if number != value:
+                layout.add_line(seen)
+            add(Metric(names.of(seen.task, seen.key), number, seen.ts // 1000, seen.step))
         else:
             name = param_name(names.of(seen.task, seen.key, MAX_STEM), seen.step)
             layout.add_param(name, value, document_path("values", name), _document(seen))
@@ -169,18 +187,6 @@ def fit(text: str, limit: int, path: str) -> tuple[str, bool]:
 def document_path(folder: str, name: str) -> str:
     """Return where the whole of what an MLflow name holds lies among the run's artifacts."""
     return f"steplog/{folder}/{file_name(name)}.json"
-
-
-def _number(layout: Layout, seen: Observation, name: str) -> float:
-    """Return the double nearest to an integer; a document keeps the one that it does not equal."""
-    try:
-        number = float(seen.value)
-    except OverflowError:
-        number = math.inf if seen.value > 0 else -math.inf
-    if number != seen.value:
-        path = f"steplog/values/{file_name(name)}_{seen.step}.{seen.position}.json"
-        layout.documents[path] = to_json(_document(seen))
-    return number
 
 
 def conflict(name: str, old: str, new: str) -> str:

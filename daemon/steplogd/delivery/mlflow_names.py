@@ -20,7 +20,7 @@ MAX_STEM: Final = MAX_NAME - 21
 """The same for a param, before `_` and its step: an int64 takes up to 20 characters."""
 
 MAX_FILE: Final = 200
-"""The most bytes of a name in the name of a file, which takes 255 with a step and a position."""
+"""The most bytes of a name in the name of a file, which takes 255 with its suffix."""
 
 _MARK: Final = r"x(?:[0-9A-F]{2,6}|EMPTY|HASH[0-9a-f]{32})"
 _FOREIGN: Final = r"[^\w./\- :]"

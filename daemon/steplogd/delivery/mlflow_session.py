@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.mlflow_entities import (
     MAX_TAG,
@@ -102,7 +103,8 @@ class MlflowSession:
             metrics = layout.metrics[start : start + METRICS_PER_CALL]
             self._client.log_batch(mlflow_id, metrics=metrics)
         taken = self._log_params(mlflow_id, layout)
-        self._upload(mlflow_id, layout.documents | layout.documents_of(taken))
+        documents = layout.documents | layout.documents_of(taken)
+        self._upload(mlflow_id, documents | self._grown(mlflow_id, layout.lines))
         self._say_changed_names()
 
     def _keep_cut_names(self, mlflow_id: str, layout: Layout) -> None:
@@ -156,6 +158,21 @@ class MlflowSession:
             log([name for name in params if name not in old])
             return {name: conflict(name, was, params[name]) for name, was in old.items()}
         return {}
+
+    def _grown(self, mlflow_id: str, lines: dict[str, list[bytes]]) -> dict[str, bytes]:
+        """Return documents with more lines, by path: what MLflow has of them, and these."""
+        if not lines:
+            return {}
+        held = {file.path for file in self._client.list_artifacts(mlflow_id, integers.FOLDER)}
+        grown: dict[str, bytes] = {}
+        for path, added in lines.items():
+            old = self._download(mlflow_id, path) if path in held else b""
+            grown[path] = integers.merged(old, added)
+        return grown
+
+    def _download(self, mlflow_id: str, path: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="steplog-") as folder:
+            return Path(self._client.download_artifacts(mlflow_id, path, folder)).read_bytes()
 
     def _upload(self, mlflow_id: str, documents: dict[str, bytes]) -> None:
         if not documents:
