@@ -16,8 +16,10 @@ from steplog.events import (
     Leave,
     Lost,
     Malformed,
+    Number,
     Open,
     Start,
+    Timestamp,
     Track,
     Unknown,
 )
@@ -28,7 +30,6 @@ LINE_START: Final = b'{"t":"'
 AnyEvent = KnownEvent | Unknown | Malformed
 
 _KINDS: Final = ("open", "join", "leave", "start", "end", "track", "catalog", "code", "lost")
-_USUAL_BRACKETS: Final = 2  # of a line with flat values: its own, and that of `values`
 _known: Final[msgspec.json.Decoder[KnownEvent]] = msgspec.json.Decoder(KnownEvent)
 
 
@@ -37,8 +38,8 @@ class _Common(msgspec.Struct, frozen=True):
 
     t: str
     w: str = ""
-    n: int = -1
-    ts: int = 0
+    n: Number = -1
+    ts: Timestamp = 0
 
 
 def complete(chunk: bytes) -> int:
@@ -63,10 +64,27 @@ def decode(lines: bytes, offset: int = 0) -> list[AnyEvent]:
         known = _known.decode_lines(lines)
     except (ValueError, RecursionError):  # one bad line spoils the chunk: take each by itself
         return _each_line(lines, offset)
-    brackets = lines.count(b"{") + lines.count(b"[")
-    if b'"$' in lines or brackets > _USUAL_BRACKETS * len(known) + values.MAX_DEPTH:
+    if b"$" in lines or _nests(lines, known) or not _is_one_each(lines, len(known)):
         return _each_line(lines, offset)
     return list(known)
+
+
+def _nests(lines: bytes, known: list[KnownEvent]) -> bool:
+    """Tell whether some value may nest deeper than `MAX_DEPTH`, going by the brackets in all."""
+    flat = len(known) + [event.__class__ for event in known].count(Track)
+    if lines.count(b"{") + lines.count(b"[") <= flat + values.MAX_DEPTH:
+        return False
+    paths = [isinstance(event, Track) and isinstance(event.task, tuple) for event in known]
+    return lines.count(b"{") + lines.count(b"[") > flat + sum(paths) + values.MAX_DEPTH
+
+
+def _is_one_each(lines: bytes, count: int) -> bool:
+    """Tell whether each line holds one event.
+
+    msgspec also takes two events on one line, and one event on two; then what comes out would hang
+    on where the bytes were cut. `}`, LF and `{` in a row occur only between two events.
+    """
+    return count == lines.count(b"\n") == lines.count(b"}\n{") + 1
 
 
 def _each_line(lines: bytes, offset: int) -> list[AnyEvent]:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+import operator
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from steplog import values as value_encoding
 from steplog.decoding import LINE_START
 from steplog.events import MAX_LINE_BYTES, KnownEvent
+from steplog.interrupts import comes_from_signal_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=value_encoding.foreign, decimal_format="number")
+encode_plain: Final = _encoder.encode
+"""Encode an event of plain numbers, without LF: what `encode_line` does, without its rare cases."""
+
 _INT64: Final = 2**63
+_VALUE_FIELDS: Final = ("values", "parameters", "config")
 Encoded = TypeVar("Encoded", bytes, msgspec.Raw)
 
-# What the fast encoding may have got wrong: null may stand for NaN or an infinity, `{"$` for a
-# user's own object that reads like an escape, and a nested LINE_START would be taken for the start
-# of a line that a torn write left glued to this one.
-_SUSPECT: Final = (b"null", b"NaN", b"Infinity", b'{"$', LINE_START)
+# What the fast encoding may have got wrong: null may stand for NaN or an infinity; `NaN`, `E+` and
+# many digits for a decimal that is no JSON number, or out of range; `{"$` for a user's own object
+# that reads like an escape; and a nested LINE_START would be taken for the start of a line that a
+# torn write left glued to this one.
+_SUSPECT: Final = (b"null", b"NaN", b"Infinity", b"E+", b'{"$', LINE_START)
+_MANY_DIGITS: Final = 3900
+_find_many_digits: Final = re.compile(rb"[0-9]{%d}" % _MANY_DIGITS).search
 
 
 def encode_line(event: KnownEvent) -> bytes:
@@ -26,18 +39,40 @@ def encode_line(event: KnownEvent) -> bytes:
     Raises:
         Exception: Whatever a value's own conversion raises.
     """
-    return _encoder.encode(event) + b"\n"
+    try:
+        return encode_plain(event) + b"\n"
+    except UnicodeEncodeError:  # a name with a lone surrogate: bytes of a path or an argument
+        return _encode_fields(event)
 
 
-def prepare(values: dict[str, Any]) -> msgspec.Raw:
+def _encode_fields(event: KnownEvent) -> bytes:
+    """Encode an event field by field, with lone surrogates written as escapes."""
+    import json
+
+    parts = [json.dumps(event.__struct_config__.tag)]
+    for name in event.__struct_fields__:
+        content = getattr(event, name)
+        raw = isinstance(content, msgspec.Raw)
+        parts.append(f'"{name}":{bytes(content).decode() if raw else json.dumps(content)}')
+    return ('{"t":' + ",".join(parts) + "}\n").encode()
+
+
+def prepare(values: Mapping[str, Any] | msgspec.Raw) -> msgspec.Raw:
     """Encode a map of values exactly, to stand in an event as it is.
 
     Raises:
         TypeError, ValueError: A value cannot be tracked; the text says why.
     """
+    if isinstance(values, msgspec.Raw):
+        return values
+    if values.__class__ is not dict:
+        values = dict(values)
     try:
         body = _encoder.encode(values)
-    except Exception:  # noqa: BLE001  # the exact encoding knows more, or says better what is wrong
+    except Exception as error:
+        if comes_from_signal_handler(error):
+            raise
+        # The exact encoding knows more, or says better what is wrong.
         body = value_encoding.to_json(values)
     else:
         if _needs_care(body):
@@ -47,8 +82,11 @@ def prepare(values: dict[str, Any]) -> msgspec.Raw:
 
 
 def _needs_care(body: bytes) -> bool:
-    deep = body.count(b"{") + body.count(b"[") > value_encoding.MAX_DEPTH
-    return deep or any(suspect in body for suspect in _SUSPECT)
+    if body.count(b"{") + body.count(b"[") > value_encoding.MAX_DEPTH:
+        return True
+    if any(suspect in body for suspect in _SUSPECT):
+        return True
+    return len(body) > _MANY_DIGITS and _find_many_digits(body) is not None
 
 
 def as_step(step: Any) -> int:
@@ -57,19 +95,51 @@ def as_step(step: Any) -> int:
     Raises:
         TypeError, ValueError: It is no whole number, or beyond an int64.
     """
-    if isinstance(step, float) and not step.is_integer():
-        raise ValueError(f"step {step!r} is not a whole number")
-    whole = int(step) if hasattr(step, "__index__") or isinstance(step, float) else None
-    if whole is None:
-        raise TypeError(f"a step of type {type(step).__qualname__} is not a whole number")
+    try:
+        whole = operator.index(step)
+    except TypeError:  # a float, of Python or NumPy; text has none to be asked for
+        if not hasattr(step, "__float__"):
+            raise TypeError(
+                f"a step of type {type(step).__qualname__} is not a whole number"
+            ) from None
+        if not float(step).is_integer():
+            raise ValueError(f"step {step!r} is not a whole number") from None
+        whole = int(step)
     if not -_INT64 <= whole < _INT64:
         raise ValueError(f"step {whole} does not fit into 64 bits")
     return whole
 
 
-def check_size(line: Encoded) -> Encoded:
-    """Return the line, or raise ValueError when it is longer than a reader takes."""
+def prepare_each(
+    values: Mapping[str, Any], limit: int, lose: Callable[[Exception], None]
+) -> msgspec.Raw:
+    """Encode the values that can be, within a limit of bytes; the others cost themselves alone."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            limit -= len(memoryview(check_size(prepare({key: value}), limit)))
+            kept[key] = value
+        except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
+            lose(error)
+    return prepare(kept)
+
+
+def prepare_fields(fields: dict[str, Any]) -> None:
+    """Encode the values among an event's fields, and check its step; twice does no harm.
+
+    Raises:
+        TypeError, ValueError: A value cannot be tracked; the text says why.
+    """
+    for name in _VALUE_FIELDS:
+        if name in fields:
+            fields[name] = prepare(fields[name])
+    if "step" in fields:
+        fields["step"] = as_step(fields["step"])
+
+
+def check_size(line: Encoded, limit: int = MAX_LINE_BYTES) -> Encoded:
+    """Return the line, or a part of one, or raise ValueError when a reader would not take it."""
     size = len(memoryview(line))
-    if size > MAX_LINE_BYTES:
-        raise ValueError(f"the event takes {size:,} bytes; a line has at most {MAX_LINE_BYTES:,}")
+    if size > limit:
+        raise ValueError(f"it takes {size:,} bytes, of at most {limit:,}")
     return line

@@ -21,3 +21,13 @@ class RunNotFound(SteplogError, LookupError):
 
 class StoreUnreadable(SteplogError):
     """`steplog.db` is missing, of another version, or not to be read by this user."""
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and text; its type alone when it has no text, or a broken one."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # a text that raises must not cost more than itself
+        return name
+    return f"{name}: {text}" if text else name

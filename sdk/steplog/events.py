@@ -14,8 +14,17 @@ MAX_LINE_BYTES: Final = 256 * 1024
 
 DEFAULT_TASK: Final = "main"
 
+MAX_NUMBER: Final = 2**48
+"""The largest sequence number and count: nine years of a million a second, and sums of many such
+still fit into the 64 bits that readers add them up in."""
+
+MAX_TIMESTAMP: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, which is as far as calendars of readers go."""
+
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Number = Annotated[int, msgspec.Meta(ge=-1, le=MAX_NUMBER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Timestamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)]
 Status = Literal["SUCCESS", "FAIL"]
 TaskField = str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 """A task's name, or the names from the outermost task to it."""
@@ -31,8 +40,8 @@ class Event(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
     """
 
     w: str = ""
-    n: int = -1
-    ts: Natural = 0
+    n: Number = -1
+    ts: Timestamp = 0
 
 
 class Open(Event, frozen=True, tag="open", kw_only=True, omit_defaults=False):
@@ -117,7 +126,7 @@ class Code(Event, frozen=True, tag="code", kw_only=True):
 class Lost(Event, frozen=True, tag="lost", kw_only=True):
     """The writer could not record `count` calls, and says why."""
 
-    count: Natural
+    count: Count
     reason: str = ""
 
 

@@ -8,9 +8,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.errors import describe
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 MAX_MESSAGE_CHARACTERS: Final = 2000
 
@@ -26,8 +28,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return SUCCESS
     if isinstance(error, SystemExit):
         return _outcome_of_code(error.code)
-    name = type(error).__name__
-    return ("FAIL", f"{name}: {error}"[:MAX_MESSAGE_CHARACTERS] if str(error) else name)
+    return ("FAIL", describe(error)[:MAX_MESSAGE_CHARACTERS])
 
 
 def _outcome_of_code(code: object) -> Outcome:
@@ -39,22 +40,27 @@ def _outcome_of_code(code: object) -> Outcome:
 class ExitWatch:
     """Learns how the process ends, and tells it once, when it does.
 
-    It wraps `sys.excepthook` and `sys.exit`, as the interpreter tells nobody the exit status. What
-    it cannot see: `raise SystemExit(1)` without `sys.exit` counts as success, and `os._exit` and
-    signals end a process without a word, which is what the spool's lock is for.
+    The main program's outermost frame tells whether it returned; if it did not, it left with the
+    exception that the interpreter printed last, or by `sys.exit`, which is wrapped, as the
+    interpreter tells nobody the exit status. What this cannot see: `raise SystemExit(1)` without
+    `sys.exit` counts as success, and `os._exit` and signals end a process without a word, which is
+    what the spool's lock is for.
 
     Args:
         on_exit: Called at the end of the process with its outcome; in a forked child too.
+
+    Attributes:
+        outcome: How the process ends, from then on; None before.
     """
 
     def __init__(self, on_exit: Callable[[Outcome], None]) -> None:
+        self.outcome: Outcome | None = None
         self._on_exit = on_exit
-        self._uncaught: BaseException | None = None
         self._exit_code: object = None
         self._outermost = _outermost_frame()
+        self._printed = _last_printed()
         self._finalized_pid = 0
-        self._excepthook, self._exit = sys.excepthook, sys.exit
-        sys.excepthook = self._on_uncaught
+        self._exit = sys.exit
         sys.exit = self._on_sys_exit  # type: ignore[assignment]
         atexit.register(self._at_exit)
 
@@ -68,36 +74,40 @@ class ExitWatch:
             self._finalized_pid = os.getpid()
             util.Finalize(None, self._at_worker_exit, exitpriority=-100)
 
-    def _on_uncaught(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        self._uncaught = error
-        self._excepthook(kind, error, trace)
-
     def _on_sys_exit(self, status: Any = None, /) -> None:
         if threading.current_thread() is threading.main_thread():
             self._exit_code = status
+            self._printed = _last_printed()
         self._exit(status)
 
     def _at_exit(self) -> None:
-        self._on_exit(self._outcome())
+        self._tell(self._outcome())
 
     def _at_worker_exit(self) -> None:
-        self._on_exit(outcome_of(sys.exc_info()[1]))
+        self._tell(outcome_of(sys.exc_info()[1]))
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._on_exit(outcome)
 
     def _outcome(self) -> Outcome:
-        if self._uncaught is not None:
-            return outcome_of(self._uncaught)
-        if self._exit_code in (None, 0) or _has_returned(self._outermost):
-            return SUCCESS  # where the main program came to its end, somebody caught the exit
-        return _outcome_of_code(self._exit_code)
+        printed = _last_printed()
+        uncaught = None if printed is self._printed else printed
+        outcome = outcome_of(uncaught) if uncaught else _outcome_of_code(self._exit_code)
+        if outcome != SUCCESS and _has_returned(self._outermost):
+            return SUCCESS  # whatever was raised or exited with on the way, somebody caught it
+        return outcome
+
+
+def _last_printed() -> BaseException | None:
+    """Return the uncaught exception that the interpreter printed, whoever owns `excepthook`."""
+    return getattr(sys, "last_value", None)
 
 
 def _outermost_frame() -> FrameType | None:
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    frame: FrameType = sys._getframe()
-    while frame.f_back is not None:
+    """Return the frame of the main program, from whatever thread."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_back is not None:
         frame = frame.f_back
     return frame
 
@@ -106,6 +116,6 @@ def _has_returned(frame: FrameType | None) -> bool:
     """Tell whether a frame that runs no longer ended by itself rather than by an exception."""
     if frame is None:
         return False
-    import dis  # needed only at an exit with a status
+    import opcode  # needed only where something failed
 
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")

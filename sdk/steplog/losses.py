@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
-from steplog.errors import TrackingError
+from steplog.errors import TrackingError, describe
 
 MAX_WARNINGS: Final = 100
 """Different reasons that one process warns of; a reason may hold a changing text."""
@@ -37,17 +38,20 @@ def report(error: Exception, where: str) -> None:
     Raises:
         TrackingError: Instead, when that was asked for.
     """
-    reason = f"{type(error).__name__}: {error}"
+    reason = describe(error)
     if is_strict():
         raise TrackingError(f"An event of {where} was not recorded: {reason}") from error
     if reason in _warned or len(_warned) >= MAX_WARNINGS:
         return
+    try:
+        import logging  # costs more than all of our own import, and nearly no process needs it
+    except Exception:  # noqa: BLE001  # no descriptor is left, or the interpreter shuts down
+        return
     _warned.add(reason)
-    import logging  # costs more than all of our own import, and nearly no process needs it
-
-    logging.getLogger("steplog").warning(
-        "An event of %s was not recorded, and the training goes on: %s. "
-        "More of the same are counted in the run log, not reported.",
-        where,
-        reason,
-    )
+    with contextlib.suppress(Exception):  # a log handler of the program may raise
+        logging.getLogger("steplog").warning(
+            "An event of %s was not recorded, and the training goes on: %s. "
+            "More of the same are counted in the run log, not reported.",
+            where,
+            reason,
+        )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from steplog import exits, losses, place
-from steplog.errors import InvalidName
+from steplog.errors import InvalidName, TrackingError
 from steplog.events import DEFAULT_TASK
-from steplog.home import default_home, document_path
-from steplog.names import check_run_id, propose_run_id
-from steplog.spool import open_spool
+from steplog.home import default_home
+from steplog.names import check_run_id
+from steplog.spool import open_new_spool
 from steplog.writer import Writer
 
 if TYPE_CHECKING:
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
 RUN_ID_VARIABLES: Final = ("STEPLOG_RUN_ID", "RUNNABLE_RUN_ID", "runnable_RUN_ID")
 """The environment names the run of a process, the first of these that is set."""
 
-_PROPOSALS: Final = 50
 _MAX_ARGUMENTS: Final = 100
-_MAX_ARGUMENT_CHARACTERS: Final = 1000
+_MAX_COMMAND_CHARACTERS: Final = 8000
+_MAX_TAG_CHARACTERS: Final = 4000
 
 _open_runs: list[Run] = []
+_environment: str | None = None  # what STEPLOG_RUN_ID was before the first of the open runs
 _watch: exits.ExitWatch | None = None
+_lock = threading.RLock()
+"""Held by whoever changes these, never while waiting for a pen; a forked child gets its own."""
 
 
 class Run:
@@ -50,12 +55,10 @@ class Run:
         self.writer = writer
         self.outermost = place.Place(self, (os.environ.get("STEPLOG_TASK") or DEFAULT_TASK,))
         self._token: Token[place.Place | None] | None = None
-        self._environment: str | None = None
 
     def track(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Track values into this run, in its current task; see `steplog.track`."""
-        at = _place_in(self)
-        self.writer.track(at.task, step, dict(values))
+        place.track(_place_in(self), values, step)
 
     def track_this(self, step: int = 0, **values: Any) -> None:
         """Track values into this run, in its current task; see `steplog.track_this`."""
@@ -80,13 +83,14 @@ class Run:
         """
         if status not in ("SUCCESS", "FAIL"):
             raise ValueError(f"A run ends as SUCCESS or FAIL, not as {status!r}.")
-        if self not in _open_runs:
-            return
-        _open_runs.remove(self)
-        if self._token is not None:
-            place.leave(self.outermost, self._token)
-        _restore_environment(self._environment)
-        self.writer.leave(status, message)
+        with _lock:
+            if self not in _open_runs:
+                return
+            _open_runs.remove(self)
+            if self._token is not None:
+                place.leave(self.outermost, self._token)
+            _tell_children(_open_runs[-1].run_id if _open_runs else _environment)
+        self.writer.leave(status, str(message))
 
     def __enter__(self) -> Self:
         return self
@@ -120,19 +124,32 @@ def start_run(
         The run, to be ended by a `with` block, by `end()`, or by the end of the process.
 
     Raises:
-        InvalidName: The run id is none.
+        InvalidName: The run id that was passed is none. (One that the environment names is warned
+            of, and another is made up.)
     """
-    global _watch
-    writer = _new_writer(_home(), run_id or _run_id_from_environment())
-    run = Run(writer, tag or os.environ.get("STEPLOG_TAG", ""))
-    if _watch is None:
-        _watch = exits.ExitWatch(_leave_all)
-    _open_runs.append(run)
-    run._environment = os.environ.get("STEPLOG_RUN_ID")
-    os.environ["STEPLOG_RUN_ID"] = run.run_id
-    run._token = place.enter(run.outermost)
-    writer.join(run.tag, dict(parameters or {}), {"command": _command()})
+    watch = _watch_exit()
+    writer = _new_writer(_find_home(), run_id or _run_id_from_environment())
+    run = Run(writer, _checked_tag(tag or os.environ.get("STEPLOG_TAG", "")))
+    try:
+        writer.join(run.tag, parameters or {}, {"command": _command()})
+    except BaseException:
+        writer.close()
+        raise
+    _enter(run)
+    if watch.outcome is not None:  # the process is ending, and nobody will tell us again
+        writer.leave(*watch.outcome)
     return run
+
+
+def _enter(run: Run) -> None:
+    """Make a run current for this process, and for those that it starts."""
+    global _environment
+    with _lock:
+        if not _open_runs:
+            _environment = os.environ.get("STEPLOG_RUN_ID")
+        _open_runs.append(run)
+        _tell_children(run.run_id)
+        run._token = place.enter(run.outermost)
 
 
 def current_place() -> place.Place:
@@ -140,23 +157,16 @@ def current_place() -> place.Place:
     at = place.here.get()
     if at is not None:
         return at
-    if place.shared:
-        return place.shared[-1]
-    return _start_by_itself().outermost
+    at = place.innermost()
+    if at is not None:
+        return at
+    with _lock:  # or each of several threads would start one
+        return place.innermost() or start_run().outermost
 
 
 def get_run_id() -> str:
     """Return the id of the run that this call would track to; starts one when there is none."""
     return current_place().run.run_id
-
-
-def _start_by_itself() -> Run:
-    """Start the run of a process that tracks without having started one; never raises."""
-    try:
-        return start_run()
-    except InvalidName as error:  # the environment names a run that cannot be
-        losses.report(error, "a new run")
-        return start_run(_propose(_home())[0])
 
 
 def _place_in(run: Run) -> place.Place:
@@ -166,9 +176,28 @@ def _place_in(run: Run) -> place.Place:
     return next((at for at in reversed(place.shared) if at.run is run), run.outermost)
 
 
+def _watch_exit() -> exits.ExitWatch:
+    """Watch how this process ends, also if it is a worker that was started since the last call."""
+    global _watch
+    with _lock:
+        if _watch is None:
+            _watch = exits.ExitWatch(_leave_all)
+            os.register_at_fork(after_in_child=_renew_lock)
+    _watch.watch_worker()
+    return _watch
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that is not in this child may have held the other
+
+
 def _leave_all(outcome: exits.Outcome) -> None:
-    for run in reversed(_open_runs.copy()):
-        run.end(*outcome)
+    """Leave all runs at the end of the process; what is tracked after that still goes to them."""
+    for run in reversed(_open_runs):
+        with contextlib.suppress(TrackingError):  # there is nobody left to raise it to
+            run.writer.leave(*outcome)
+    _open_runs.clear()
 
 
 def _on_spool_open() -> None:
@@ -179,50 +208,51 @@ def _on_spool_open() -> None:
 def _new_writer(home: Path, run_id: str | None) -> Writer:
     if run_id is not None:
         return Writer(home, check_run_id(run_id), _on_spool_open)
-    run_id, fd = _propose(home)
+    run_id, fd = open_new_spool(home)
     return Writer(home, run_id, _on_spool_open, fd)
-
-
-def _propose(home: Path) -> tuple[str, int]:
-    """Make up a run id that is not taken, and open its spool if that can be done now."""
-    for attempt in range(_PROPOSALS):
-        run_id = propose_run_id()
-        if attempt > _PROPOSALS // 2:
-            run_id = f"{run_id}-{os.urandom(4).hex()}"
-        if document_path(home, run_id).exists():
-            continue
-        try:
-            return run_id, open_spool(home, run_id, exclusive=True)
-        except FileExistsError:
-            continue
-        except OSError:  # the writer tries again with each event, and says what is wrong
-            break
-    return f"{propose_run_id()}-{os.urandom(4).hex()}", -1
 
 
 def _run_id_from_environment() -> str | None:
     """Return the run that somebody else named, not what this process told its children."""
     environment: dict[str, str | None] = dict(os.environ)
-    if _open_runs:
-        environment["STEPLOG_RUN_ID"] = _open_runs[0]._environment
-    return next((run_id for name in RUN_ID_VARIABLES if (run_id := environment.get(name))), None)
+    if environment.get("STEPLOG_RUN_ID") in [run.run_id for run in _open_runs]:
+        environment["STEPLOG_RUN_ID"] = _environment
+    named = next((run_id for name in RUN_ID_VARIABLES if (run_id := environment.get(name))), None)
+    try:
+        return named and check_run_id(named)
+    except InvalidName as error:
+        losses.report(error, "a new run")
+        return None
 
 
-def _restore_environment(run_id: str | None) -> None:
+def _tell_children(run_id: str | None) -> None:
     if run_id is None:
         os.environ.pop("STEPLOG_RUN_ID", None)
     else:
         os.environ["STEPLOG_RUN_ID"] = run_id
 
 
-def _home() -> Path:
+def _find_home() -> Path:
     try:
         return default_home()
-    except RuntimeError as error:  # no HOME, no such user: every event will say so
+    except (RuntimeError, OSError) as error:  # no HOME and no such user, or no working directory
         losses.report(error, "a new run")
-        return Path("/nonexistent")
+        return Path("/dev/null")  # where nothing can be made, so that every event will say so
+
+
+def _checked_tag(tag: object) -> str:
+    text = str(tag)
+    if len(text) > _MAX_TAG_CHARACTERS:
+        error = ValueError(f"the tag is cut to {_MAX_TAG_CHARACTERS:,} of {len(text):,} characters")
+        losses.report(error, "a new run")
+    return text[:_MAX_TAG_CHARACTERS]
 
 
 def _command() -> list[str]:
-    arguments = getattr(sys, "argv", [])
-    return [argument[:_MAX_ARGUMENT_CHARACTERS] for argument in arguments[:_MAX_ARGUMENTS]]
+    """Return the arguments of this process, as many as leave room for the run's parameters."""
+    kept: list[str] = []
+    room = _MAX_COMMAND_CHARACTERS
+    for argument in getattr(sys, "argv", [])[:_MAX_ARGUMENTS]:
+        kept.append(str(argument)[:room])
+        room -= len(kept[-1])
+    return kept

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import HOME_MODE, SPOOL_MODE, spool_path
-from steplog.names import check_run_id
+from steplog.home import HOME_MODE, SPOOL_MODE, document_path, spool_path
+from steplog.names import check_run_id, propose_run_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_ATTEMPTS: Final = 50
-"""A daemon that looks whether anyone lives holds the lock for some microseconds."""
+"""A daemon that looks whether anyone lives holds the lock for some microseconds; for some
+milliseconds when a busy machine takes the processor from it just then."""
+
+LOCK_PAUSE_SECONDS: Final = 0.001
+
+
+CLOSED: Final = -1
+"""No descriptor: a write to it fails."""
+
+_PROPOSALS: Final = 50
 
 
 class TornWrite(OSError):
@@ -76,6 +87,26 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
     return fd
 
 
+def open_new_spool(home: Path) -> tuple[str, int]:
+    """Make up a run id that is not taken, and open its spool.
+
+    Returns:
+        The run id and the descriptor, or `CLOSED` when nothing can be opened now.
+    """
+    for attempt in range(_PROPOSALS):
+        run_id = propose_run_id()
+        if attempt > _PROPOSALS // 2:
+            run_id = f"{run_id}-{os.urandom(4).hex()}"
+        try:
+            if not document_path(home, run_id).exists():
+                return run_id, open_spool(home, run_id, exclusive=True)
+        except FileExistsError:
+            continue
+        except OSError:  # the writer tries again with each event, and says what is wrong
+            break
+    return f"{propose_run_id()}-{os.urandom(4).hex()}", CLOSED
+
+
 def write_line(fd: int, line: bytes) -> None:
     """Write a whole line, in one `write(2)` unless the disk is nearly full.
 
@@ -100,19 +131,20 @@ def _prepare(fd: int, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     if status.st_size == 0 and status.st_uid == os.geteuid():
-        os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
+        with contextlib.suppress(OSError):  # a file system without modes
+            os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
     lock(fd)
     if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
         os.write(fd, b"\n")
 
 
 def lock(fd: int) -> bool:
-    """Take `flock(LOCK_SH)` without ever waiting for it; return whether it was to be had."""
+    """Take `flock(LOCK_SH)`, waiting 50 ms at most; return whether it was to be had."""
     for _ in range(LOCK_ATTEMPTS):
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.sched_yield()
+            time.sleep(LOCK_PAUSE_SECONDS)
         except OSError:  # a file system without locks: the daemon goes by what is written
             return False
         else:

@@ -36,8 +36,8 @@ class TaskContext:
 
     def __enter__(self) -> Self:
         at = self._place()
-        self._entered.append((at, place.enter(at)))
         at.writer.append(Start, task=at.task, parameters=self._parameters)
+        self._entered.append((at, place.enter(at)))
         return self
 
     def __exit__(
@@ -48,8 +48,10 @@ class TaskContext:
     ) -> None:
         at, token = self._entered.pop()
         status, message = exits.outcome_of(error)
-        at.writer.append(End, task=at.task, status=status, message=message)
-        place.leave(at, token)
+        try:
+            at.writer.append(End, task=at.task, status=status, message=message)
+        finally:
+            place.leave(at, token)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function or a coroutine function: each call is an attempt."""

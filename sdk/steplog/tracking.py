@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steplog import losses
+from steplog import losses, place
 from steplog.place import here
 from steplog.run import current_place, get_run_id
 
@@ -43,7 +43,7 @@ def track(values: Mapping[str, Any], step: int = 0) -> None:
     steplog.track({"train/loss": 0.2}, step=3)
     """
     at = here.get() or current_place()
-    at.writer.track(at.task, step, values if values.__class__ is dict else dict(values))
+    place.track(at, values, step)
 
 
 def get_run_log(run_id: str | None = None) -> dict[str, Any]:

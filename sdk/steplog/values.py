@@ -7,9 +7,12 @@ name escaped with a second `$`. FORMAT.md has the rules with examples.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 MAX_DEPTH: Final = 100
 """How deep lists and objects may nest within a value, so that no reader runs out of stack."""
@@ -105,7 +108,7 @@ def foreign(value: Any) -> Any:
         TypeError: The object is none of these.
     """
     if isinstance(value, str):
-        return str.__str__(value)
+        return str.__str__(value)  # a subclass may show itself as another text
     bases: tuple[type[Any], ...] = (float, int, dict, list, tuple)
     for base in bases:
         if isinstance(value, base):
@@ -115,7 +118,9 @@ def foreign(value: Any) -> Any:
     if hasattr(value, "__fields__") and callable(dump := getattr(value, "dict", None)):
         return dump(by_alias=True)  # pydantic 1
     if hasattr(value, "__fspath__"):
-        return str(value)
+        import os
+
+        return os.fsdecode(value)
     if hasattr(value, "item"):
         return _array(value)
     if hasattr(value, "__float__"):
@@ -127,7 +132,7 @@ def foreign(value: Any) -> Any:
 def _array(value: Any) -> Any:
     try:
         item = value.item()
-    except (ValueError, RuntimeError):  # it has more than one element: NumPy's word, and PyTorch's
+    except (TypeError, ValueError, RuntimeError):  # more than one element, in NumPy's, PyTorch's…
         return value.tolist()
     return float(item) if type(item) is type(value) else item  # numpy.longdouble returns itself
 
@@ -159,21 +164,42 @@ def _builtin(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Decimal):
-        return float(value) if not value.is_finite() or value % 1 else int(value)
+        return _number(value)
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        import dataclasses  # the program has it already
+
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     reduced = msgspec.to_builtins(value, enc_hook=foreign, builtin_types=(Decimal,))
     if reduced is value:
         raise TypeError(f"a value of type {type(value).__qualname__} cannot be tracked")
     return reduced
 
 
+def _number(value: Decimal) -> int | float:
+    """Return a decimal as the number that it reads like: 3 is an int, 3.0 a float."""
+    if value.is_nan():
+        return float("nan")
+    if value.is_infinite() or value.as_tuple().exponent < 0:  # type: ignore[operator]
+        return float(value)
+    if value.adjusted() > MAX_PLAIN_BITS:
+        raise ValueError(f"the decimal has {value.adjusted() + 1:,} digits")
+    return int(value)
+
+
 def _key(key: Any) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    if key is None or isinstance(key, (bool, int, float)):
-        return str(key)
-    raise TypeError(f"a key of type {type(key).__qualname__} cannot be tracked; keys are text")
+    if key.__class__ is str:
+        return key
+    if key is None:
+        return "None"
+    try:
+        (text,) = msgspec.to_builtins({key: None}, str_keys=True)
+    except TypeError:
+        plain = foreign(key)  # a scalar of NumPy or PyTorch
+        if not isinstance(plain, (str, bool, int, float)):
+            name = type(key).__qualname__
+            raise TypeError(f"a key of type {name} cannot be tracked; keys are text") from None
+        return str(plain)
+    return str.__str__(text)
 
 
 def _looks_escaped(plain: dict[str, Any]) -> bool:

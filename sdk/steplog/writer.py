@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog import losses
-from steplog.encoding import as_step, check_size, encode_line, prepare
+from steplog import forks, losses
+from steplog.encoding import check_size, encode_plain, prepare, prepare_each, prepare_fields
+from steplog.errors import TrackingError, describe
 from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Track
-from steplog.names import new_writer_id
-from steplog.spool import TornWrite, open_spool, write_line
+from steplog.interrupts import comes_from_signal_handler, is_under_way
+from steplog.pen import Pen, opening
+from steplog.spool import CLOSED, open_spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import FrameType
+
+    import msgspec
 
     from steplog.events import KnownEvent, TaskField
 
-_CLOSED: Final = -1
-_INT64: Final = 2**63
-_PLAIN: Final = (float, int)
-_CONTENDED_SLEEP_SECONDS: Final = 50e-6
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+_INFINITY: Final = float("inf")
+_MINUS_INFINITY: Final = -_INFINITY
 _MAX_REASON_CHARACTERS: Final = 500
-_VALUE_FIELDS: Final = ("values", "parameters", "config")
+_MAX_PARAMETERS_BYTES: Final = MAX_LINE_BYTES // 2  # leaves room for whatever else is in the line
 
 _write: Final = os.write
 _now_ns: Final = time.time_ns
-
-_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
 class Writer:
@@ -46,6 +48,7 @@ class Writer:
 
     Nothing is raised but `TrackingError`, and that only when `configure(strict=True)` asks for it:
     what cannot be recorded is counted, warned of once, and told in the spool when there is room.
+    What a signal handler raises in the middle of a call passes through.
 
     Args:
         home: Where the spools lie.
@@ -55,253 +58,235 @@ class Writer:
     """
 
     def __init__(
-        self, home: Path, run_id: str, on_open: Callable[[], None], fd: int = _CLOSED
+        self, home: Path, run_id: str, on_open: Callable[[], None], fd: int = CLOSED
     ) -> None:
         self.home = home
         self.run_id = run_id
-        self.id = new_writer_id()
         self._on_open = on_open
         self._file = fd
-        # The fast path writes here; closed while something else has to be written first.
-        self._fd = _CLOSED
-        self._next = 0
-        # Whoever pops the one item may number and write: far cheaper than a lock.
-        self._free: list[None] = [None]
-        self._turn = threading.RLock()
-        self._torn = False
+        self._take_new_pen(Pen(opening()))
         self._lost = 0
         self._lost_reason = ""
-        self._joined: dict[str, Any] | None = None
-        self._joined_id = self.id
-        self._untouched_copy = False
-        self._greeting: list[KnownEvent] = [_opening()]
-        _watch_forks()
-        _writers.add(self)
+        self._tally = threading.RLock()
+        self._has_joined = self._has_left = False
+        self._joined_id = self._pen.w
+        self._is_untouched_copy = False
+        forks.watch(self)
 
     def track(self, task: TaskField, step: int, values: dict[str, Any]) -> None:
         """Append what a task observed at a step."""
+        pen = None
         try:
-            # The sum of all values is a finite number only if each of them is: one look in C at all.
-            total = sum(values.values())
+            # A sum that is a finite float has added up finite numbers and nothing else; it is one
+            # look in C at them all. (A tensor is none, and warns when it is made one.)
+            total = sum(values.values(), 0.0)
             if (
-                isinstance(total, _PLAIN)
-                and total - total == 0
+                isinstance(total, float)
+                and _MINUS_INFINITY < total < _INFINITY
                 and step.__class__ is int
-                and -_INT64 <= step < _INT64
+                and _INT64_MIN <= step <= _INT64_MAX
             ):
-                free = self._free
-                free.pop()
-                try:
-                    stamp = _now_ns() // 1000
-                    line = encode_line(
-                        Track(self.id, self._next, stamp, task=task, step=step, values=values)
-                    )
-                    size = len(line)
-                    if size <= MAX_LINE_BYTES:
-                        if _write(self._fd, line) == size:
-                            self._next += 1
-                            return
-                        self._torn = True
-                finally:
-                    free.append(None)
-        except Exception:  # noqa: BLE001, S110  # `append` meets the cause again, and deals with it
-            pass
+                pen = self._place.pop()
+                stamp = _now_ns() // 1000
+                event = Track(pen.w, pen.n, stamp, task=task, step=step, values=values)
+                line = encode_plain(event) + b"\n"
+                size = len(line)
+                if size <= MAX_LINE_BYTES:
+                    if _write(pen.fd, line) == size:
+                        pen.n += 1
+                        if pen.waiting:
+                            pen.put_back()
+                        else:
+                            pen.place.append(pen)
+                        return
+                    pen.is_torn = True
+        except Exception as error:
+            # `append` meets the cause again, and deals with it.
+            if comes_from_signal_handler(error):
+                self._renew()
+                raise
         except BaseException:
             self._renew()
             raise
+        if pen is not None:
+            pen.put_back()
         self.append(Track, task=task, step=step, values=values)
 
     def append(self, kind: type[KnownEvent], **fields: Any) -> None:
         """Append an event of any kind; its writer, number and time are added here."""
+        pen = None
         try:
-            _prepare(fields)
-            free = self._own()
-            if free is None:
+            if "parameters" in fields:
+                fields["parameters"] = self._prepare_each(fields["parameters"])
+            prepare_fields(fields)
+            pen = self._take_pen()
+            if pen is None:
                 self._append_as_another(kind, fields)
                 return
-            try:
-                self._get_ready()
-                self._put(kind, fields)
-                self._fd = self._file
-            finally:
-                free.append(None)
+            self._write(pen, kind, fields)
+            pen.put_back()
+        except TrackingError:
+            raise
         except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
-            self._lose(error)
+            self._lose(error, pen)
         except BaseException:
             self._renew()
             raise
 
-    def join(self, tag: str, parameters: dict[str, Any], config: dict[str, Any]) -> None:
+    def join(self, tag: str, parameters: Mapping[str, Any], config: dict[str, Any]) -> None:
         """Say that this process is in the run: now, or as soon as the spool can be written.
 
         A parameter that cannot be encoded costs itself alone.
         """
-        self._joined = {"tag": tag, "parameters": self._encodable(parameters), "config": config}
-        self._greeting.append(Join(**self._joined))
-        self._fd = _CLOSED
-        free = self._own()
-        if free is None:
-            return
+        fields: dict[str, Any] = {"parameters": self._prepare_each(parameters), "config": config}
+        prepare_fields(fields)
+        self._pen.greeting.append(Join(tag=tag, **fields))
+        self._has_joined = True
+        pen = None
         try:
-            self._get_ready()
+            pen = self._take_pen()
+            if pen is not None:
+                self._get_ready(pen)
+                pen.put_back()
         except Exception as error:  # noqa: BLE001  # tried again before the next event
+            self._put_back(error, pen)
             losses.report(error, f"run {self.run_id}")
-        finally:
-            free.append(None)
+        except BaseException:
+            self._renew()
+            raise
 
     def leave(self, status: str, message: str) -> None:
         """Say that this process is out of the run, and how it ended; then close the spool."""
-        if not self._untouched_copy:
-            self.append(Leave, status=status, message=message)
-        self._joined = None
-        self.close()
+        try:
+            if not self._is_untouched_copy:
+                self.append(Leave, status=status, message=message)
+        finally:
+            self._has_left = True
+            self.close()
 
     def close(self) -> None:
         """Let go of the spool and its lock; an event that comes later opens it again."""
-        free = self._own()
-        if free is None or self._file == _CLOSED:
-            return
         try:
-            os.close(self._file)
-        finally:
-            self._file = self._fd = _CLOSED
-            free.append(None)
+            pen = self._take_pen()
+            if pen is not None:  # else this thread is in the middle of a write, and will close it
+                self._shut(pen)
+                pen.put_back()
+        except BaseException:
+            self._renew()
+            raise
 
-    def _own(self) -> list[None] | None:
+    def _take_pen(self) -> Pen | None:
         """Wait for the right to number and write; None when this thread has it further down."""
-        with self._turn:
-            while True:
-                free = self._free
-                try:
-                    free.pop()
-                except IndexError:
-                    if self._interrupts_itself():
-                        return None
-                    time.sleep(_CONTENDED_SLEEP_SECONDS)
-                else:
-                    return free
+        while True:
+            pen = self._pen
+            try:
+                return pen.place.pop()
+            except IndexError:
+                pass
+            # A thread that the end of the interpreter stopped will never put it back.
+            if sys.is_finalizing() or is_under_way(_CODES, self):
+                return None
+            if pen.wait():
+                return pen
 
-    def _interrupts_itself(self) -> bool:
-        """Tell whether a call of ours lies below the one that asks, on this thread's stack."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename == __file__:
-            frame = frame.f_back
-        while frame is not None:
-            if frame.f_code.co_filename == __file__ and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        return False
+    def _take_new_pen(self, pen: Pen) -> None:
+        self._pen = pen
+        self._place = pen.place
 
     def _append_as_another(self, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
         """Append an event while this thread is in the middle of another one."""
         another = Writer(self.home, self.run_id, self._on_open)
-        another._greeting = [_opening(of=self._joined_id)]
-        another.append(kind, **fields)
-        another.close()
+        another._pen.greeting = [opening(of=self._joined_id)]
+        try:
+            another.append(kind, **fields)
+        finally:
+            another.close()
+            with self._tally:
+                self._lost += another._lost
+                self._lost_reason = another._lost_reason or self._lost_reason
 
-    def _get_ready(self) -> None:
+    def _write(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+        try:
+            self._get_ready(pen)
+            pen.write(self._file, kind, fields)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self._file = CLOSED  # somebody closed all descriptors, as programs do to be daemons
+            self._get_ready(pen)
+            pen.write(self._file, kind, fields)
+        if self._has_left:
+            self._shut(pen)  # or a run that was left would look alive
+        elif not self._lost:
+            pen.fd = self._file
+
+    def _get_ready(self, pen: Pen) -> None:
         """Open the spool, and write what must stand in it before the next event."""
-        if self._file == _CLOSED:
+        if self._file == CLOSED:
             self._file = open_spool(self.home, self.run_id)
             self._on_open()
-        self._untouched_copy = False
-        while self._greeting:
-            greeting = self._greeting[0]
-            self._put(type(greeting), _fields(greeting))
-            self._greeting.pop(0)
-        with self._turn:
-            lost, reason = self._lost, self._lost_reason
+        self._is_untouched_copy = False
+        pen.greet(self._file)
+        lost = self._lost
         if lost:
-            self._put(Lost, {"count": lost, "reason": reason})
-            with self._turn:
+            pen.write(self._file, Lost, {"count": lost, "reason": self._lost_reason})
+            with self._tally:
                 self._lost -= lost
 
-    def _put(self, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
-        line = check_size(encode_line(kind(self.id, self._next, _now_ns() // 1000, **fields)))
-        try:
-            write_line(self._file, b"\n" + line if self._torn else line)
-        except TornWrite:
-            self._torn = True
-            raise
-        self._torn = False
-        self._next += 1
+    def _shut(self, pen: Pen) -> None:
+        file, self._file, pen.fd = self._file, CLOSED, CLOSED
+        if file != CLOSED:
+            with contextlib.suppress(OSError):  # somebody closed it already
+                os.close(file)
 
-    def _lose(self, error: Exception) -> None:
+    def _put_back(self, error: Exception, pen: Pen | None) -> None:
+        """Put the pen back after an error; let pass, without it, what a signal handler raised."""
+        if comes_from_signal_handler(error):
+            self._renew()
+            raise error
+        if pen is not None:
+            pen.put_back()
+
+    def _lose(self, error: Exception, pen: Pen | None = None) -> None:
         """Count an event that is not in the spool, so that the next line but one says so."""
-        with self._turn:
+        self._put_back(error, pen)
+        with self._tally:
             self._lost += 1
-            self._lost_reason = f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARACTERS]
-            self._fd = _CLOSED
+            self._lost_reason = describe(error)[:_MAX_REASON_CHARACTERS]
+        self._pen.fd = CLOSED
         losses.report(error, f"run {self.run_id}")
 
-    def _encodable(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters that can be encoded; the others are lost one by one."""
-        kept: dict[str, Any] = {}
-        for key, value in parameters.items():
-            try:
-                check_size(prepare({**kept, key: value}))
-                kept[key] = value
-            except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
+    def _prepare_each(self, parameters: Mapping[str, Any]) -> msgspec.Raw:
+        """Encode the parameters that can be; the others are lost one by one."""
+        try:
+            return check_size(prepare(parameters), _MAX_PARAMETERS_BYTES)
+        except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
+            if not isinstance(parameters, dict) or comes_from_signal_handler(error):
                 self._lose(error)
-        return kept
+                return prepare({})
+            return prepare_each(parameters, _MAX_PARAMETERS_BYTES, self._lose)
 
     def _renew(self) -> None:
         """Go on as a further writer: nobody knows how far the interrupted write had come."""
-        self.id = new_writer_id()
-        self._free = [None]
-        self._next = 0
-        self._fd = _CLOSED
-        self._torn = True  # perhaps; an empty line more is nobody's concern
-        if not any(isinstance(greeting, Open) for greeting in self._greeting):
-            self._greeting.insert(0, _opening(of=self._joined_id))
+        greeting = self._pen.greeting.copy()
+        is_new = any(isinstance(event, Open) for event in greeting)
+        if not is_new:
+            greeting.insert(0, opening(of=self._joined_id))
+        # Torn perhaps; an empty line more is nobody's concern.
+        self._take_new_pen(Pen(*greeting, is_torn=True))
+        if is_new:
+            self._joined_id = self._pen.w
 
-    def _become_copy(self) -> None:
+    def become_copy(self) -> None:
         """In a forked child: leave descriptor and lock to the parent, go on as another writer."""
-        if self._file != _CLOSED:
-            os.close(self._file)
-        self.id = self._joined_id = new_writer_id()
-        self._file = self._fd = _CLOSED
-        self._next = self._lost = 0
-        self._torn = False
-        self._free = [None]
-        self._turn = threading.RLock()
-        self._untouched_copy = True
-        self._greeting = [_opening(worker=True)]
-        if self._joined is not None:
-            self._greeting.append(Join())
+        self._pen.fd = CLOSED  # whoever has it in hand must not write as the parent
+        is_in = self._has_joined and not self._has_left
+        self._take_new_pen(Pen(opening(worker=True), *([Join()] if is_in else [])))
+        self._joined_id = self._pen.w
+        self._lost = 0
+        self._tally = threading.RLock()
+        self._is_untouched_copy = True
+        self._shut(self._pen)
 
 
-def _prepare(fields: dict[str, Any]) -> None:
-    for name in _VALUE_FIELDS:
-        if name in fields:
-            fields[name] = prepare(fields[name])
-    if "step" in fields:
-        fields["step"] = as_step(fields["step"])
-
-
-def _fields(event: KnownEvent) -> dict[str, Any]:
-    fields = {name: getattr(event, name) for name in event.__struct_fields__[3:]}
-    _prepare(fields)
-    return fields
-
-
-def _opening(of: str = "", *, worker: bool = False) -> Open:
-    """Say who opens; a worker of a multiprocessing pool is its parent's to answer for."""
-    process = sys.modules.get("multiprocessing.process")
-    worker = worker or (process is not None and process.parent_process() is not None)
-    return Open(pid=os.getpid(), host=os.uname().nodename, of=of, worker=worker)
-
-
-_forks_watched = False
-
-
-def _watch_forks() -> None:
-    global _forks_watched
-    if not _forks_watched:
-        _forks_watched = True
-        os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    for writer in list(_writers):
-        writer._become_copy()
+_CODES: Final = tuple(m.__code__ for m in vars(Writer).values() if hasattr(m, "__code__"))

@@ -1,0 +1,101 @@
+"""The pen: whoever holds it numbers and writes a writer's lines; there is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from steplog.encoding import check_size, encode_line, prepare_fields
+from steplog.events import Open
+from steplog.names import new_writer_id
+from steplog.spool import CLOSED, TornWrite, write_line
+
+if TYPE_CHECKING:
+    from steplog.events import KnownEvent
+
+
+WAIT_SECONDS: Final = 0.01
+"""For how long to wait for a pen before looking whether the writer goes on with another one."""
+
+
+class Pen:
+    """A writer's identity, and what is next for it to write.
+
+    It lies in a list of its own, and whoever pops it from there may write, until it is put back:
+    far cheaper than a lock. It holds all that one line after another changes, so that whoever is
+    interrupted with it in hand can be left alone with it, and the writer goes on with another.
+
+    Attributes:
+        w: The writer's id in the spool.
+        n: The number of the next line.
+        fd: Where the fast path may write; closed while something else has to be written first.
+        is_torn: Whether the spool may end in a piece of a line.
+        greeting: Events to be written before any other.
+        place: The list that it lies in while nobody has it.
+        waiting: A lock for each thread that waits for it, released for the one that gets it next.
+    """
+
+    __slots__ = ("fd", "greeting", "is_torn", "n", "place", "w", "waiting")
+
+    def __init__(self, *greeting: KnownEvent, is_torn: bool = False) -> None:
+        self.w = new_writer_id()
+        self.n = 0
+        self.fd = CLOSED
+        self.is_torn = is_torn
+        self.greeting = list(greeting)
+        self.place = [self]
+        self.waiting: list[threading.Lock] = []
+
+    def put_back(self) -> None:
+        """Let the next one write: who waits, before who comes, or some would wait for ever."""
+        try:
+            self.waiting.pop(0).release()
+        except IndexError:
+            self.place.append(self)
+
+    def wait(self) -> bool:
+        """Wait a while for others to put it back; tell whether the caller has it now."""
+        baton = threading.Lock()
+        baton.acquire()
+        self.waiting.append(baton)
+        if baton.acquire(timeout=WAIT_SECONDS):
+            return True
+        try:
+            self.waiting.remove(baton)
+        except ValueError:  # it was handed over just now
+            return True
+        return False
+
+    def greet(self, file: int) -> None:
+        """Write what must stand in the spool before anything else of this writer."""
+        while self.greeting:
+            greeting = self.greeting[0]
+            names = greeting.__struct_fields__[3:]
+            self.write(file, type(greeting), {name: getattr(greeting, name) for name in names})
+            self.greeting.pop(0)
+
+    def write(self, file: int, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+        """Write one event under the next number.
+
+        Raises:
+            Exception: It is not in the spool, and its number is not used up.
+        """
+        prepare_fields(fields)
+        line = check_size(encode_line(kind(self.w, self.n, time.time_ns() // 1000, **fields)))
+        try:
+            write_line(file, b"\n" + line if self.is_torn else line)
+        except TornWrite as error:
+            self.is_torn = True
+            raise OSError(error.errno, error.strerror) from None  # the reason that recurs
+        self.is_torn = False
+        self.n += 1
+
+
+def opening(of: str = "", *, worker: bool = False) -> Open:
+    """Say who opens; a worker of a multiprocessing pool is its parent's to answer for."""
+    process = sys.modules.get("multiprocessing.process")
+    worker = worker or (process is not None and process.parent_process() is not None)
+    return Open(pid=os.getpid(), host=os.uname().nodename, of=of, worker=worker)

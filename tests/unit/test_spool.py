@@ -1,0 +1,138 @@
+"""The spool as a file: how it is made, opened, locked, ended and appended to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from steplog import InvalidName, spool
+from steplog.home import document_path, spool_path
+from steplog.spool import append_line, lock, open_new_spool, open_spool, write_line
+
+from tests.conftest import spools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LINE = b'{"t":"leave"}\n'
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """Let the process make files that nobody else can read."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_modes_do_not_hang_on_the_umask(home: Path) -> None:
+    """The home is its owner's alone, and a spool can be read by the group of its folder."""
+    append_line(home, "r", _LINE)
+
+    assert mode(home) == 0o700
+    assert mode(home / "spool") == 0o700
+    assert mode(spool_path(home, "r")) == 0o640
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    """The first line of a machine needs no preparation."""
+    home = tmp_path / "not" / "there" / "yet"
+    append_line(home, "r", _LINE)
+
+    assert spool_path(home, "r").read_bytes() == _LINE
+
+
+@pytest.mark.parametrize("torn", [b"", b"\n", _LINE, b'{"t":"tr', _LINE + b"{"])
+def test_opening_ends_a_torn_tail(home: Path, torn: bytes) -> None:
+    """What a killed writer left without an LF is ended before the next line."""
+    path = spool_path(home, "r")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(torn)
+    append_line(home, "r", _LINE)
+
+    ended = torn if not torn or torn.endswith(b"\n") else torn + b"\n"
+    assert path.read_bytes() == ended + _LINE
+
+
+def test_writer_holds_a_shared_lock_until_it_closes(home: Path) -> None:
+    """Any number of writers hold the lock at once; nobody can have it alone meanwhile."""
+    first, second = open_spool(home, "r"), open_spool(home, "r")
+    other = os.open(spool_path(home, "r"), os.O_RDONLY)
+    os.close(first)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(second)
+
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
+def test_lock_that_somebody_keeps_is_not_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that keeps the lock to itself costs a writer a moment, and no event."""
+    monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
+    append_line(home, "r", _LINE)
+    other = os.open(spool_path(home, "r"), os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    append_line(home, "r", _LINE)
+
+    assert not lock(os.open(spool_path(home, "r"), os.O_RDONLY))
+    assert spool_path(home, "r").read_bytes() == 2 * _LINE
+    os.close(other)
+
+
+def test_run_id_that_leaves_the_folder_is_refused(home: Path) -> None:
+    """No run id reaches a file elsewhere."""
+    with pytest.raises(InvalidName):
+        append_line(home, "../r", _LINE)
+
+    assert not home.exists()
+
+
+def test_new_spool_is_nobody_elses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up run id is taken neither by a spool nor by a run that ended and was cleared away."""
+    proposals = iter(["taken", "ended", "free"])
+    monkeypatch.setattr(spool, "propose_run_id", lambda: next(proposals))
+    append_line(home, "taken", _LINE)
+    document_path(home, "ended").parent.mkdir()
+    document_path(home, "ended").touch()
+    run_id, fd = open_new_spool(home)
+    os.close(fd)
+
+    assert run_id == "free"
+    assert spools(home) == ["free", "taken"]
+
+
+def test_new_spool_is_found_when_all_names_are_taken(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a minute's names are used up, they are told apart by digits."""
+    monkeypatch.setattr(spool, "propose_run_id", lambda: "same")
+    append_line(home, "same", _LINE)
+    run_id, fd = open_new_spool(home)
+    os.close(fd)
+
+    assert run_id.startswith("same-")
+
+
+def test_short_write_is_ended_and_repeated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a part of a line the rest does not follow: another writer may have appended."""
+    fd = open_spool(home, "r")
+    real, sizes = os.write, [5]
+    monkeypatch.setattr(
+        os, "write", lambda fd, line: real(fd, line[: sizes.pop() if sizes else None])
+    )
+    write_line(fd, _LINE)
+    os.close(fd)
+
+    assert spool_path(home, "r").read_bytes() == _LINE[:5] + b"\n" + _LINE
