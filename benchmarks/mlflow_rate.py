@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.delivery.courier import Courier

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from steplog import losses
 from steplog.decoding import decode
 from steplog.events import Malformed, Track

@@ -21,8 +21,11 @@ _COMMANDS: Final = ("run", "drain", "status", "check", "demo")
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `steplogd` with these arguments, or those of the process, and exit."""
     status = _run(arguments)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads it any more, and Python would say so with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if _is_anything_hanging():
         os._exit(status)  # a backend that never answers must not keep the process
     sys.exit(status)
@@ -34,6 +37,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ModuleNotFoundError as error:
         return _fail(f"needs the package {error.name}: pip install 'steplog[daemon]'", 1)
     parsed = parser.parse_args(arguments)
+    from steplog.errors import SteplogError
     from steplogd.config import ConfigError
     from steplogd.holder import HomeHeld
     from steplogd.store.database import StoreError
@@ -44,7 +48,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(str(error), EXIT_CONFIG)
     except HomeHeld as error:
         return _fail(str(error), EXIT_HELD)
-    except StoreError as error:
+    except (StoreError, SteplogError) as error:
         return _fail(str(error), 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.metadata
 import importlib.util
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+
 from steplog.home import default_home
 
 if TYPE_CHECKING:
@@ -77,8 +79,10 @@ def find_config(given: str | None = None) -> Path | None:
             raise ConfigError(f"{named}: there is no such file; name one that exists.")
         return Path(named)
     config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    usual = Path(config_home, "steplog/steplogd.toml"), Path("/etc/steplog/steplogd.toml")
-    return next((path for path in map(Path.expanduser, usual) if path.is_file()), None)
+    usual = [Path("/etc/steplog/steplogd.toml")]
+    with contextlib.suppress(RuntimeError):  # this user has no home directory
+        usual.insert(0, Path(config_home, "steplog/steplogd.toml").expanduser())
+    return next((path for path in usual if path.is_file()), None)
 
 
 def load_config(path: Path | None) -> Config:
@@ -128,16 +132,19 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{here}: its name must be text.")
     options = {key: value for key, value in table.items() if key not in _COMMON_BACKEND_KEYS}
-    _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *kind.Options.__struct_fields__), here)
+    known = [field.encode_name for field in msgspec.structs.fields(kind.Options)]
+    _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *known), here)
     return BackendConfig(name, kind, _convert(options, kind.Options, here))
 
 
 def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:
     try:
         kind: BackendType = point.load()
-    except Exception as error:
+        is_missing = bool(kind.package) and importlib.util.find_spec(kind.package) is None
+        msgspec.structs.fields(kind.Options)
+    except Exception as error:  # a third party's code may raise anything
         raise ConfigError(f"{here}: type {point.name!r} cannot be loaded: {error}.") from error
-    if kind.package and importlib.util.find_spec(kind.package) is None:
+    if is_missing:
         install = f"steplog[{kind.extra}]" if kind.extra else kind.package
         raise ConfigError(
             f"{here}: type {point.name!r} needs the package {kind.package}: pip install '{install}'"
@@ -173,6 +180,8 @@ def _refuse_not_positive(settings: Settings, where: str) -> None:
 
 
 def _home(settings: Settings) -> Path:
+    if "\0" in settings.home:
+        raise ConfigError("The home holds a NUL character: write a path without one.")
     try:
         return Path(settings.home).expanduser().absolute() if settings.home else default_home()
     except RuntimeError as error:

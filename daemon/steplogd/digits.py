@@ -1,4 +1,4 @@
-"""A real training for the demo: a small network learns to read scikit-learn's handwritten digits."""
+"""A real training for the demo: a small network learns to read handwritten digits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train(steps: int) -> None:
     network = MLPClassifier((HIDDEN_UNITS,), learning_rate_init=LEARNING_RATE, random_state=0)
     draw = np.random.default_rng(0)
     with steplog.task("train"):
-        steplog.track_this(data="scikit-learn digits, 8 × 8 pixels", images=len(x))
+        steplog.track_this(data="scikit-learn digits, 8 by 8 pixels", images=len(x))
         for step in range(steps):
             batch = draw.integers(len(x), size=BATCH_SIZE)
             network.partial_fit(x[batch], y[batch], classes=np.arange(10))

@@ -28,24 +28,35 @@ class DocumentWriter:
         self._documents = documents
         self._lock = threading.Lock()
 
-    def write_outdated(self) -> None:
+    def write_outdated(self) -> dict[str, str]:
         """Write every document that is missing or outdated; on return they are on disk.
 
+        Returns:
+            Why a document could not be written, by run id; that concerns no other document.
+
         Raises:
-            OSError: One cannot be written; those before it are.
             StoreError: The store cannot be used now.
         """
+        unwritten: dict[str, str] = {}
         with self._lock:
             for run_no, run_id, position, revision in self._documents.outdated():
-                self._write(run_id)
-                self._documents.written(run_no, position, revision)
+                try:
+                    self._write(run_id)
+                except Exception as error:  # noqa: BLE001  # what one run holds may cost no other
+                    unwritten[run_id] = f"{type(error).__name__}: {error}"
+                else:
+                    self._documents.written(run_no, position, revision)
+        return unwritten
 
     def _write(self, run_id: str) -> None:
         path = document_path(self._home, run_id)
         path.parent.mkdir(mode=HOME_MODE, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.tmp")
-        with unfinished.open("w", encoding="utf-8") as file:
-            write_run_log(self._home, run_id, file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        try:
+            with unfinished.open("w", encoding="utf-8") as file:
+                write_run_log(self._home, run_id, file.write)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK_NAME: Final = "steplogd.lock"
+_ATTEMPTS: Final = 20  # `holder_of` holds the lock for a moment
+_PAUSE_SECONDS: Final = 0.01
 
 
 class HomeHeld(Exception):  # it is a state of affairs, not a mistake
@@ -29,14 +32,12 @@ def hold(home: Path) -> Iterator[None]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(fd):
             pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise HomeHeld(
                 f"{home} is held by the steplogd with process id {pid}: "
                 "end that one first, or set STEPLOG_HOME to another folder."
-            ) from None
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -59,3 +60,14 @@ def holder_of(home: Path) -> int | None:
         return None
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return True
+    return False

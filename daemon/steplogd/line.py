@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-from steplog.decoding import decode
-from steplog.home import spool_folder, spool_path
 
+from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.core.state import PROCESSING, Changes
-from steplogd.intake.tail import CHUNK_BYTES, has_writer, list_spools, read_chunk
+from steplogd.intake.tail import CHUNK_BYTES, Chunk
+from steplogd.presence import look
+from steplogd.spools import Spools
+from steplogd.store.database import StoreError
+from steplogd.store.run_logs import FoldedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from steplogd.intake.tail import Chunk
-    from steplogd.store.run_logs import FoldedRun, RunLogs
+    from steplogd.store.run_logs import RunLogs
 
 PASS_BYTES: Final = 4 * CHUNK_BYTES
 """How much one pass folds at most, over all spools: what one transaction holds."""
@@ -40,11 +42,29 @@ class _OpenRun(msgspec.Struct):
     empty_since: float | None = None
 
 
+class _Folded(msgspec.Struct):
+    """What is to be committed of a run, and the chunk that it comes from."""
+
+    run_id: str
+    run: _OpenRun
+    changes: Changes
+    chunk: Chunk | None = None
+
+
 class Pass(msgspec.Struct):
-    """What one pass did: runs whose log grew or changed, and runs with more bytes to fold."""
+    """What one pass did.
+
+    Attributes:
+        advanced: Numbers of the runs whose log grew.
+        late: Whether one of them had ended before.
+        skipped: Runs that it had no room for; they come first in the next one.
+        unfinished: Runs with more bytes to fold.
+    """
 
     advanced: set[int] = set()
-    unfinished: set[str] = set()
+    late: bool = False
+    skipped: list[str] = []
+    unfinished: list[str] = []
 
 
 class Line:
@@ -52,6 +72,9 @@ class Line:
 
     Every event is in the run log exactly once, whatever is killed: it is committed together with
     the checkpoint, and what was not committed is read again.
+
+    Attributes:
+        spools: How far each is read.
 
     Args:
         home: Where the spools lie.
@@ -63,63 +86,43 @@ class Line:
     def __init__(
         self, home: Path, run_logs: RunLogs, grace_seconds: float, idle_seconds: float
     ) -> None:
-        self._home = home
         self._run_logs = run_logs
         self._grace_seconds = grace_seconds
         self._idle_seconds = idle_seconds
-        self._offsets = run_logs.checkpoints()
-        self._read_to = self._offsets.copy()  # further by a torn tail, which is not folded
+        self.spools = Spools(home, run_logs.checkpoints())
         self._open: dict[str, _OpenRun] = {}
         self._failed: set[str] = set()
-        self._unreadable: dict[str, str] = {}
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
 
-    def sweep(self) -> set[str]:
-        """Return the runs whose spool has grown since it was read last.
+    def leaving(self) -> set[str]:
+        """Return the runs that nobody is in, and that wait for the end of the grace period."""
+        unreadable = self.spools.unreadable()
+        return {
+            run_id
+            for run_id, run in self._open.items()
+            if run.empty_since is not None and run_id not in unreadable
+        }
 
-        Raises:
-            OSError: The folder cannot be read.
-        """
-        spools = list_spools(spool_folder(self._home))
-        return {run_id for run_id, size in spools if size > self._read_to.get(run_id, 0)}
+    def open_count(self) -> int:
+        """Return how many runs go on."""
+        return len(self._open)
 
-    def unfolded(self) -> set[str]:
-        """Return the same without the runs whose spool cannot be read."""
-        return self.sweep() - self._unreadable.keys()
-
-    def backlog_bytes(self) -> int:
-        """Return how many bytes of all spools are not folded yet."""
-        spools = list_spools(spool_folder(self._home))
-        return sum(max(0, size - self._read_to.get(run_id, 0)) for run_id, size in spools)
-
-    def run(self, run_ids: Iterable[str]) -> Pass:
+    def run(self, run_ids: Sequence[str]) -> Pass:
         """Fold what is new in these runs' spools, and commit it; a fair piece of each.
 
         Raises:
             StoreError: Nothing was committed; the same call may be made again.
         """
-        self._take_up_failed()
-        done = Pass()
-        budget = PASS_BYTES
-        folded: list[tuple[str, _OpenRun, Changes]] = []
-        for run_id in run_ids:
-            if budget <= 0:
-                done.unfinished.add(run_id)
-                continue
-            chunk = self._read(run_id)
-            if chunk is None:
-                continue
-            if not chunk.lines:
-                self._read_to[run_id] = chunk.size
-                continue
-            budget -= len(chunk.lines)
-            folded.append((run_id, *self._fold(run_id, chunk)))
-            if chunk.has_more:
-                done.unfinished.add(run_id)
-        self._commit(folded)
-        done.advanced = {run.folded.run_no for _, run, _ in folded}
-        return done
+        try:
+            return self._run(run_ids)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours may cost one run, never the daemon
+            if len(run_ids) == 1:
+                self.spools.refuse(run_ids[0], f"steplogd has a defect, report it: {error!r}")
+                return Pass()
+            return _together([self.run([run_id]) for run_id in run_ids])
 
     def end_runs(self, now: float, wall_now: float) -> set[int]:
         """End the runs that nobody has been in for the grace period.
@@ -135,54 +138,50 @@ class Line:
             StoreError: Nothing was committed; the same call may be made again.
         """
         self._take_up_failed()
-        ended: list[tuple[str, _OpenRun, Changes]] = []
+        ended: list[_Folded] = []
         for run_id, run in self._open.items():
             if self._has_ended(run_id, run, now, wall_now):
                 run.fold.end_run()
-                ended.append((run_id, run, run.fold.take_changes()))
+                ended.append(_Folded(run_id, run, run.fold.take_changes()))
         self._commit(ended)
-        for run_id, run, _ in ended:
-            _log_end(run_id, run)
-        return {run.folded.run_no for _, run, _ in ended}
+        for folded in ended:
+            _log_end(folded.run_id, folded.run)
+        return {folded.run.folded.run_no for folded in ended}
 
-    def is_anyone_leaving(self) -> bool:
-        """Tell whether a run that nobody is in waits for the end of its grace period."""
-        return any(run.empty_since is not None for run in self._open.values())
+    def _run(self, run_ids: Iterable[str]) -> Pass:
+        self._take_up_failed()
+        done = Pass()
+        budget = PASS_BYTES
+        folded: list[_Folded] = []
+        for run_id in run_ids:
+            if budget <= 0:
+                done.skipped.append(run_id)
+                continue
+            chunk = self.spools.read(run_id)
+            if chunk is None:
+                continue
+            budget -= len(chunk.lines)
+            folded.append(self._fold(run_id, chunk))
+            if chunk.has_more:
+                done.unfinished.append(run_id)
+        self._commit(folded)
+        done.advanced = {one.run.folded.run_no for one in folded}
+        done.late = any(one.run.folded.state.status != PROCESSING for one in folded)
+        return done
 
-    def open_count(self) -> int:
-        """Return how many runs go on."""
-        return len(self._open)
-
-    def _read(self, run_id: str) -> Chunk | None:
-        try:
-            chunk = read_chunk(spool_path(self._home, run_id), self._offsets.get(run_id, 0))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._warn_once(run_id, f"{error.strerror or error}")
-            return None
-        if chunk.size < chunk.offset:
-            self._warn_once(run_id, "it is shorter than what was folded of it before")
-            return None
-        self._unreadable.pop(run_id, None)
-        return chunk
-
-    def _warn_once(self, run_id: str, reason: str) -> None:
-        if self._unreadable.get(run_id) != reason:
-            self._unreadable[run_id] = reason
-            _log.warning("spool cannot be read", run=run_id, reason=reason)
-
-    def _fold(self, run_id: str, chunk: Chunk) -> tuple[_OpenRun, Changes]:
+    def _fold(self, run_id: str, chunk: Chunk) -> _Folded:
+        self._failed.add(run_id)  # ahead of the store, until that is committed
         run = self._open.get(run_id) or self._take_up(run_id)
-        events = decode(chunk.lines, chunk.offset)
-        run.fold.apply(events, chunk.modified_ts)
+        run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
         run.folded.offset = chunk.end
         changes = run.fold.take_changes()
+        if changes.has_arrival:
+            run.empty_since = None
         for malformed in changes.set_aside[:1]:
             _log.warning(
                 "line set aside", run=run_id, offset=malformed.offset, reason=malformed.reason[:200]
             )
-        return run, changes
+        return _Folded(run_id, run, changes, chunk)
 
     def _take_up(self, run_id: str) -> _OpenRun:
         folded = self._run_logs.load(run_id)
@@ -192,40 +191,44 @@ class Line:
 
     def _take_up_failed(self) -> None:
         for run_id in list(self._failed):
-            self._take_up(run_id)
+            before = self._open.pop(run_id, None)
+            again = self._take_up(run_id)
+            again.empty_since = before.empty_since if before else None
+            if again.folded.run_no == 0 or again.folded.state.status != PROCESSING:
+                del self._open[run_id]  # it is not open, or was never committed
             self._failed.remove(run_id)
 
-    def _commit(self, folded: list[tuple[str, _OpenRun, Changes]]) -> None:
+    def _commit(self, folded: list[_Folded]) -> None:
         if not folded:
             return
-        try:
-            self._run_logs.commit((run.folded, changes) for _, run, changes in folded)
-        except BaseException:
-            self._failed.update(run_id for run_id, _, _ in folded)  # they are ahead of the store
-            raise
-        for run_id, run, _ in folded:
-            self._offsets[run_id] = run.folded.offset
-            self._read_to[run_id] = max(run.folded.offset, self._read_to.get(run_id, 0))
-            if run.folded.state.status != PROCESSING:
-                self._open.pop(run_id, None)
+        self._failed.update(one.run_id for one in folded)
+        self._run_logs.commit((one.run.folded, one.changes) for one in folded)
+        for one in folded:
+            self._failed.discard(one.run_id)
+            if one.chunk is not None:
+                self.spools.note_folded(one.run_id, one.chunk)
+            if one.run.folded.state.status != PROCESSING:
+                self._open.pop(one.run_id, None)
 
     def _has_ended(self, run_id: str, run: _OpenRun, now: float, wall_now: float) -> bool:
-        state = run.folded.state
-        path = spool_path(self._home, run_id)
-        try:
-            status = path.stat()
-            if status.st_size > self._read_to.get(run_id, 0):
-                return False  # first there is more to be folded
-            if not state.members():
-                return wall_now - status.st_mtime >= self._idle_seconds
-            if state.is_anybody_in() and has_writer(path):
-                run.empty_since = None
-                return False
-        except OSError:  # the spool is gone, and with it whoever could have written
-            pass
+        path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
+        presence = look(path, read_to, run.folded.state, wall_now, self._idle_seconds)
+        if presence == "unfolded":
+            return False
+        if presence == "somebody":
+            run.empty_since = None
+            return False
         if run.empty_since is None:
             run.empty_since = now
-        return now - run.empty_since >= self._grace_seconds
+        return presence == "over" or now - run.empty_since >= self._grace_seconds
+
+
+def _together(passes: list[Pass]) -> Pass:
+    whole = Pass(late=any(one.late for one in passes))
+    for one in passes:
+        whole.advanced |= one.advanced
+        whole.unfinished += one.unfinished
+    return whole
 
 
 def _log_end(run_id: str, run: _OpenRun) -> None:

@@ -1,25 +1,25 @@
-"""The service: wires watch, line, store and exporters, and says in which order they stop."""
+"""The service: wires follower, store and exporters, and says in which order they stop."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
 import structlog
-from anyio import CapacityLimiter, to_thread
-from steplog.home import HOME_MODE, database_path, spool_folder
+from anyio import to_thread
 
+from steplog.home import HOME_MODE, database_path, spool_folder
+from steplogd.config import ConfigError
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
 from steplogd.documents import DocumentWriter
-from steplogd.intake.watch import watch
+from steplogd.follow import Follower
 from steplogd.line import Line
 from steplogd.store.cursors import Backlog, Cursors
-from steplogd.store.database import Database, StoreError
+from steplogd.store.database import Database, StoreError, StoreUnusable
 from steplogd.store.documents import Documents
 from steplogd.store.run_logs import RunLogs
 
@@ -28,18 +28,27 @@ if TYPE_CHECKING:
 
     from steplogd.config import BackendConfig, Config
 
-_RETRY_SECONDS: Final = 1.0
-_UNWATCHED_SWEEP_SECONDS: Final = 1.0
-_CHECKS_PER_GRACE: Final = 2
+_DELIVERY_CHECK_SECONDS: Final = 0.1
+_DOCUMENT_RETRY_SECONDS: Final = 30.0
+_DOCUMENT_REST: Final = 4  # times as long as it took: lines after a run's end may keep coming
+_LEAST_CLOSE_SECONDS: Final = 1.0
 
 _log = structlog.get_logger()
-R = TypeVar("R")
 
 
 class Remaining(msgspec.Struct, frozen=True):
-    """What is left to do: bytes to fold, runs whose end is awaited, and each backend's backlog."""
+    """What is left to do.
+
+    Attributes:
+        spool_bytes: Not folded yet.
+        unreadable: Why a spool cannot be folded, by run id.
+        open_runs: Runs that have not ended.
+        leaving: Whether one of them is about to.
+        backends: Each backend's backlog.
+    """
 
     spool_bytes: int
+    unreadable: dict[str, str]
     open_runs: int
     leaving: bool
     backends: list[Backlog]
@@ -55,82 +64,98 @@ class Service:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._settings = config.settings
-        self._one_thread = CapacityLimiter(1)  # the line is for one thread at a time
-        self._dirty: set[str] = set()
-        self._has_dirty = anyio.Event()
         self._has_ended = anyio.Event()
         self._stop = anyio.Event()
+        self._stop_at = float("inf")
+        self._database: Database | None = None
         self._exporters: list[Exporter] = []
         self._couriers: list[Courier] = []
+        self._unwritten: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[Service]:
         """Serve for as long as the block lasts; then stop within `shutdown_seconds` and a bit.
 
         Raises:
-            StoreUnusable: The store is of another version, or broken.
+            StoreUnusable: The store is of another version, broken, or was taken away.
             ConfigError: A backend cannot be built.
         """
-        await to_thread.run_sync(self._open)
         try:
-            async with anyio.create_task_group() as guard:
-                async with anyio.create_task_group() as stages:
-                    for stage in self._stages():
-                        stages.start_soon(stage)
-                    _log.info(
-                        "serving",
-                        home=str(self._config.home),
-                        backends=[exporter.name for exporter in self._exporters],
-                    )
-                    try:
-                        yield self
-                    finally:
-                        self._begin_to_stop()
-                        guard.start_soon(self._cancel_late, stages.cancel_scope)
-                guard.cancel_scope.cancel()
+            await to_thread.run_sync(self._open)
+            async with self._serving():
+                yield self
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
             _log.info("stopped", home=str(self._config.home))
 
     async def remaining(self) -> Remaining:
-        """Return what is left to do."""
-        spool_bytes = await self._in_line(self._line.backlog_bytes)
-        names = [exporter.name for exporter in self._exporters]
-        backends = [await to_thread.run_sync(self._cursors.backlog, name) for name in names]
-        leaving = self._line.is_anyone_leaving()
-        return Remaining(spool_bytes, self._line.open_count(), leaving, backends)
+        """Return what is left to do.
+
+        Raises:
+            OSError: The spools cannot be listed.
+            StoreError: The store cannot be read now.
+        """
+        in_line, line = self._follower.in_line, self._line
+        return Remaining(
+            spool_bytes=await in_line(line.spools.backlog_bytes),
+            unreadable=await in_line(line.spools.unreadable),
+            open_runs=await in_line(line.open_count),
+            leaving=bool(await in_line(line.leaving)),
+            backends=[
+                await to_thread.run_sync(self._cursors.backlog, exporter.name)
+                for exporter in self._exporters
+            ],
+        )
 
     async def drained(self) -> None:
-        """Wait until all that is in the spools now is folded, and every backend has it."""
-        await self._folded()
-        await self._end_once()
-        while self._line.is_anyone_leaving():
-            await self._pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
-            await self._folded()
-            await self._end_once()
+        """Wait until all that is in the spools now is folded, and every backend has it.
+
+        What comes meanwhile is not waited for; nor are spools that cannot be read.
+
+        Raises:
+            OSError: The spools cannot be listed.
+            StoreError: The store cannot be read now.
+        """
+        await self._follower.caught_up()
         await self._write_documents()
         for exporter in self._exporters:
             await self._delivered(exporter)
 
-    async def _folded(self) -> None:
-        while run_ids := await self._in_line(self._line.unfolded):
-            self._mark(run_ids)
-            await self._fold_once()
-
     async def _delivered(self, exporter: Exporter) -> None:
-        while run_nos := await to_thread.run_sync(self._cursors.behind, exporter.name):
-            exporter.wake(run_nos)
-            await exporter.is_idle.wait()
+        owed = await to_thread.run_sync(self._cursors.owed, exporter.name)
+        while owed:
+            exporter.wake(owed)
+            with anyio.move_on_after(_DELIVERY_CHECK_SECONDS):
+                await exporter.is_idle.wait()
+            owed = await to_thread.run_sync(self._cursors.still_owed, exporter.name, owed)
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as guard:
+            async with anyio.create_task_group() as stages:
+                for stage in self._stages():
+                    stages.start_soon(stage)
+                names = [exporter.name for exporter in self._exporters]
+                _log.info("serving", home=str(self._config.home), backends=names)
+                try:
+                    yield
+                finally:
+                    self._begin_to_stop()
+                    guard.start_soon(self._cancel_late, stages.cancel_scope)
+            guard.cancel_scope.cancel()
 
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Name all that runs at once; each ends soon after the stop event is set."""
+        follower = self._follower
         exporters = [functools.partial(exporter.run, self._stop) for exporter in self._exporters]
         return [
-            self._watch,
-            self._sweep,
-            self._fold,
-            self._end_runs,
+            follower.watch,
+            follower.sweep,
+            follower.fold,
+            follower.end_runs,
             self._write_documents_forever,
             *exporters,
         ]
@@ -138,32 +163,53 @@ class Service:
     def _open(self) -> None:
         config, settings = self._config, self._settings
         spool_folder(config.home).mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
-        self._database = Database(database_path(config.home))
-        self._cursors = Cursors(self._database)
-        run_logs = RunLogs(self._database)
+        database = self._database = Database(database_path(config.home))
+        self._cursors = Cursors(database)
+        run_logs = RunLogs(database)
         self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
-        self._documents = DocumentWriter(config.home, Documents(self._database))
+        self._follower = Follower(
+            config,
+            self._line,
+            self._stop,
+            on_advance=self._wake_exporters,
+            on_end=lambda: self._has_ended.set(),
+        )
+        self._documents = DocumentWriter(config.home, Documents(database))
         for backend in config.backends:
             self._add(backend)
 
     def _add(self, backend_config: BackendConfig) -> None:
-        backend = backend_config.kind(backend_config.options, self._config.home)
-        courier = Courier(backend_config.name, backend, self._cursors)
+        name = backend_config.name
+        try:
+            backend = backend_config.kind(backend_config.options, self._config.home)
+            parallel_runs = backend.limits.parallel_runs
+        except Exception as error:  # a third party's code may raise anything
+            raise ConfigError(f"Backend {name!r} cannot be built: {error}.") from error
+        courier = Courier(name, backend, self._cursors)
         self._couriers.append(courier)
-        parallel_runs = backend.limits.parallel_runs
-        self._exporters.append(Exporter(backend_config.name, courier, self._cursors, parallel_runs))
+        self._exporters.append(Exporter(name, courier, self._cursors, parallel_runs))
 
     async def _close(self) -> None:
         """Close what can be closed; a backend that hangs is left to the end of the process."""
-        with anyio.move_on_after(self._settings.shutdown_seconds):
-            for courier in self._couriers:
-                await to_thread.run_sync(courier.close, abandon_on_cancel=True)
-        with anyio.move_on_after(self._settings.shutdown_seconds):
-            await to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+        left = min(self._stop_at - anyio.current_time(), self._settings.shutdown_seconds)
+        with anyio.move_on_after(max(left, _LEAST_CLOSE_SECONDS)):
+            async with anyio.create_task_group() as closing:
+                for courier in self._couriers:
+                    closing.start_soon(self._close_courier, courier)
+        if self._database is not None:
+            with anyio.move_on_after(_LEAST_CLOSE_SECONDS):
+                await to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+
+    async def _close_courier(self, courier: Courier) -> None:
+        try:
+            await to_thread.run_sync(courier.close, abandon_on_cancel=True)
+        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
+            _log.warning("backend cannot be closed", backend=courier.name, reason=repr(error))
 
     def _begin_to_stop(self) -> None:
+        self._stop_at = anyio.current_time() + self._settings.shutdown_seconds
         self._stop.set()
-        self._has_dirty.set()
+        self._follower.wake()
         self._has_ended.set()
 
     async def _cancel_late(self, scope: anyio.CancelScope) -> None:
@@ -171,87 +217,36 @@ class Service:
         _log.warning("batches in flight are left behind, and sent again by the next daemon")
         scope.cancel()
 
-    async def _watch(self) -> None:
-        try:
-            async for run_ids in watch(spool_folder(self._config.home), self._stop):
-                self._mark(run_ids)
-                if not run_ids:
-                    await self._sweep_once()
-        except OSError as error:
-            _log.warning("no notifications: sweeping every second instead", reason=str(error))
-            await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
-
-    async def _sweep(self) -> None:
-        await self._sweep_every(self._settings.sweep_seconds)
-
-    async def _sweep_every(self, seconds: float) -> None:
-        while not self._stop.is_set():
-            await self._sweep_once()
-            await self._pause(seconds)
-
-    async def _sweep_once(self) -> None:
-        try:
-            self._mark(await self._in_line(self._line.sweep))
-        except OSError as error:
-            _log.error("spools cannot be listed, trying again", reason=str(error))
-
-    async def _fold(self) -> None:
-        while not self._stop.is_set():
-            await self._has_dirty.wait()
-            await self._fold_once()
-
-    async def _fold_once(self) -> None:
-        """Fold a piece of all that is marked; what is left of it stays marked."""
-        run_ids, self._dirty, self._has_dirty = self._dirty, set(), anyio.Event()
-        try:
-            done = await self._in_line(self._line.run, run_ids)
-        except StoreError as error:
-            self._mark(run_ids)
-            _log.error("run log cannot be committed, trying again", reason=str(error))
-            await self._pause(_RETRY_SECONDS)
-        else:
-            self._mark(done.unfinished)
-            self._wake_exporters(done.advanced)
-
-    async def _end_runs(self) -> None:
-        while not self._stop.is_set():
-            await self._end_once()
-            await self._pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
-
-    async def _end_once(self) -> None:
-        try:
-            ended = await self._in_line(self._line.end_runs, time.monotonic(), time.time())
-        except StoreError as error:
-            _log.error("end of runs cannot be committed, trying again", reason=str(error))
-            return
-        if ended:
-            self._wake_exporters(ended)
-            self._has_ended.set()
-
     async def _write_documents_forever(self) -> None:
         while not self._stop.is_set():
             self._has_ended = anyio.Event()
+            began = anyio.current_time()
             await self._write_documents()
-            await self._has_ended.wait()
+            await self._follower.pause(_DOCUMENT_REST * (anyio.current_time() - began))
+            with anyio.move_on_after(_DOCUMENT_RETRY_SECONDS if self._unwritten else None):
+                await self._has_ended.wait()
 
     async def _write_documents(self) -> None:
         try:
-            await to_thread.run_sync(self._documents.write_outdated, abandon_on_cancel=True)
-        except (OSError, StoreError) as error:
-            _log.error("documents cannot be written", reason=str(error))
-
-    def _mark(self, run_ids: set[str]) -> None:
-        if run_ids:
-            self._dirty |= run_ids
-            self._has_dirty.set()
+            unwritten = await to_thread.run_sync(
+                self._documents.write_outdated, abandon_on_cancel=True
+            )
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            unwritten = {"": str(error)}
+        for run_id, reason in unwritten.items() - self._unwritten.items():
+            _log.error("document cannot be written, trying again", run=run_id, reason=reason)
+        self._unwritten = unwritten
 
     def _wake_exporters(self, run_nos: set[int]) -> None:
         for exporter in self._exporters:
             exporter.wake(run_nos)
 
-    async def _in_line(self, function: Callable[..., R], *arguments: object) -> R:
-        return await to_thread.run_sync(function, *arguments, limiter=self._one_thread)
 
-    async def _pause(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self._stop.wait()
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a task group's: the others are what it led to."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

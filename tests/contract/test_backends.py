@@ -13,7 +13,6 @@ from tests.contract.trackers import START_TS, as_text, expected_numbers, make_ba
 
 if TYPE_CHECKING:
     from steplogd.delivery.contract import Observation, RunInfo, Session
-
     from tests.contract.trackers import Store
 
 END_TS = START_TS + 60_000_000

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from steplogd.delivery.contract import Refused, Unavailable
 from structlog.testing import capture_logs
 
+from steplogd.delivery.contract import Refused, Unavailable
 from tests.contract.trackers import START_TS, expected_numbers, make_batch, make_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
     from steplogd.delivery.contract import RunInfo
     from steplogd.delivery.mlflow import MlflowBackend
-
     from tests.contract.trackers import MlflowStore
 
 END_TS = START_TS + 60_000_000

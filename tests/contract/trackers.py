@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
+
 from steplog.values import from_json, load, map_from_json
 from steplogd.delivery.contract import Observation, RunInfo
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
     from steplogd.delivery.contract import Backend
 
 STATUSES = {"RUNNING": "PROCESSING", "FINISHED": "SUCCESS", "FAILED": "FAIL"}

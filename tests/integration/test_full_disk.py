@@ -7,9 +7,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 import steplog
 from steplog.events import Leave, Lost, Malformed
-
 from tests.conftest import events, is_gapless, run_program, tracked
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import pytest
+
 from steplogd.config import ConfigError, load_config
 from steplogd.delivery.contract import Observation, Refused, RunInfo, Unavailable
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions, embedded_uri
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow.tracking import MlflowClient
+
     from steplogd.delivery.contract import BackendError
 
 RUN = RunInfo("a-run", "", "PROCESSING", False, "", 1_795_449_203_490_342, None, {})

@@ -12,9 +12,9 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from steplog.decoding import decode
 from steplog.events import Join, Leave, Malformed, Open, Start, Track
-
 from tests.conftest import (
     events,
     is_gapless,

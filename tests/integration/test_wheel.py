@@ -39,7 +39,11 @@ def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> N
     environment = {"STEPLOG_HOME": str(tmp_path)}
 
     done = subprocess.run(
-        [plain / "python", "-c", _TRACK], env=environment, check=True, capture_output=True, text=True
+        [plain / "python", "-c", _TRACK],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
 
     assert '"values":{"loss":0.25}' in (tmp_path / "spool/from-the-wheel.jsonl").read_text()
@@ -50,9 +54,10 @@ def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> N
 def test_plain_installation_has_the_commands(plain: Path, tmp_path: Path) -> None:
     """`steplog` works without extras; `steplogd` says which ones it needs, in one sentence."""
     environment = {"STEPLOG_HOME": str(tmp_path)}
-    track = [plain / "steplog", "track", "loss=0.5", "--run-id", "r"]
 
-    subprocess.run(track, env=environment, check=True)
+    subprocess.run(
+        [plain / "steplog", "track", "loss=0.5", "--run-id", "r"], env=environment, check=True
+    )
     daemon = subprocess.run(
         [plain / "steplogd", "status"], env=environment, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from steplog.decoding import AnyEvent, decode
 from steplog.encoding import encode_line, prepare
 from steplog.events import Malformed, Track

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+
 import steplogd.store
 from steplog.cli import COMMANDS, main
 from steplog.cli.event_text import describe

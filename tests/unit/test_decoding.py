@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from steplog.decoding import complete, decode
 from steplog.events import MAX_NUMBER, MAX_TIMESTAMP, Leave, Malformed, Track, Unknown, task_path
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from steplog.decoding import decode
 from steplog.encoding import as_step, check_size, encode_line, prepare, prepare_each
 from steplog.events import MAX_LINE_BYTES, End, Leave, Track

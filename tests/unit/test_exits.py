@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from steplog.exits import MAX_MESSAGE_CHARACTERS, outcome_of
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from steplog import values
 from steplog.decoding import AnyEvent, complete, decode
 from steplog.encoding import encode_line, prepare

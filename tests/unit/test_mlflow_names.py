@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from steplogd.delivery.mlflow_names import (
     MAX_FILE,
     MAX_NAME,

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+
 from steplog import InvalidName
 from steplog.names import check_run_id, new_writer_id, propose_run_id
 

@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 import steplog
 from steplog.events import Join, Leave
-
 from tests.conftest import events, run_program, spools, tracked
 
 if TYPE_CHECKING:

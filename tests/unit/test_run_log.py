@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import steplogd.store
 from steplog import values
 from steplog.errors import InvalidName, RunNotFound, StoreUnreadable

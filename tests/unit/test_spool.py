@@ -8,10 +8,10 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+
 from steplog import InvalidName, spool
 from steplog.home import document_path, spool_path
 from steplog.spool import append_line, lock, open_new_spool, open_spool, write_line
-
 from tests.conftest import spools
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
 import steplog
 from steplog.events import End, Start
-
 from tests.conftest import events, run_program, tracked
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import numpy as np
 import pydantic
 import pytest
 from pydantic import v1 as pydantic_v1
+
 from steplog.encoding import prepare
 from steplog.values import (
     MAX_DEPTH,

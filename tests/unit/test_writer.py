@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from steplog import TrackingError, configure
 from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Start, Track
 from steplog.writer import Writer
-
 from tests.conftest import events, is_gapless, numbers, tracked
 
 if TYPE_CHECKING:

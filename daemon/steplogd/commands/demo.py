@@ -79,7 +79,7 @@ def _configured(home: Path) -> Config:
 async def _train_and_serve(config: Config, run_id: str, steps: int, console: Console) -> int:
     """Serve a home while a process of its own trains in it; wait until all is delivered."""
     set_up_log(logging.WARNING)  # a bar shows the rest
-    console.print(f"Training a network on handwritten digits, in a process of its own: run {run_id}")
+    console.print(f"Training on handwritten digits, in a process of its own: run {run_id}")
     command = [sys.executable, "-m", "steplogd.digits", "--steps", str(steps), "--run-id", run_id]
     environment = {**os.environ, "STEPLOG_HOME": str(config.home)}
     async with (

@@ -32,7 +32,8 @@ def show(console: Console, home: Path, run_id: str) -> int:
 
 
 def _show_run_log(console: Console, run_log: dict[str, Any]) -> None:
-    table = Table("task", "status", "duration", "tracked", title=f"The run log of {run_log['run_id']}")
+    title = f"The run log of {run_log['run_id']}"
+    table = Table("task", "status", "duration", "tracked", title=title)
     for name, step in run_log["steps"].items():
         attempt = step["attempts"][-1]
         tracked = ", ".join(step["user_defined_metrics"])
@@ -65,7 +66,8 @@ def _show_mlflow(console: Console, home: Path, run_id: str, metrics: dict[str, A
     client = MlflowClient(tracking_uri=uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, f"tags.`steplog.run_id` = '{run_id}'")
-    table = Table("metric", "points", "last value", title=f"Read back from MLflow: {run.info.status}")
+    title = f"Read back from MLflow: {run.info.status}"
+    table = Table("metric", "points", "last value", title=title)
     differs = False
     for key, last in sorted(run.data.metrics.items()):
         points = client.get_metric_history(run.info.run_id, key)

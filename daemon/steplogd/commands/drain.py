@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -17,9 +18,10 @@ from steplogd.config import find_config, load_config
 from steplogd.holder import hold
 from steplogd.log import set_up_log
 from steplogd.service import Remaining, Service
+from steplogd.store.database import StoreError
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Iterator
 
     from steplogd.config import Config
 
@@ -45,31 +47,42 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     set_up_log(logging.WARNING)  # a bar shows the rest
     with hold(config.home):
-        left = anyio.run(functools.partial(_drain, config, arguments.timeout))
-    behind = [backlog for backlog in left.backends if backlog.runs]
-    is_done = not behind and not left.spool_bytes
+        left, is_done = anyio.run(_drain, config, arguments.timeout)
+    is_done = is_done and not left.unreadable
     if arguments.json:
         sys.stdout.write(json.dumps({"done": is_done, **msgspec.to_builtins(left)}) + "\n")
     elif not is_done:
-        for backlog in behind:
-            why = f": {backlog.error}" if backlog.error else ""
-            sys.stderr.write(
-                f"steplogd: {backlog.backend} is still behind by {backlog.observations:,} "
-                f"observations of {backlog.runs:,} runs{why}\n"
-            )
+        sys.stderr.writelines(f"steplogd: {sentence}\n" for sentence in _what_is_left(left))
     return 0 if is_done else EXIT_BEHIND
 
 
-async def _drain(config: Config, timeout_seconds: float | None) -> Remaining:
+async def _drain(config: Config, timeout_seconds: float | None) -> tuple[Remaining, bool]:
+    """Drain; return what is left, and whether all that was there is done."""
     service = Service(config)
-    async with service.started(), anyio.create_task_group() as tasks:
-        tasks.start_soon(_show_progress, service)
-        with anyio.move_on_after(timeout_seconds if timeout_seconds is not None else float("inf")):
-            await service.drained()
-        tasks.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            return await service.remaining()
+    is_done = False
+    async with service.started():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_show_progress, service)
+            with anyio.move_on_after(timeout_seconds):
+                await service.drained()
+                is_done = True
+            tasks.cancel_scope.cancel()
+        return await service.remaining(), is_done
     raise AssertionError
+
+
+def _what_is_left(left: Remaining) -> Iterator[str]:
+    if left.spool_bytes:
+        yield f"{left.spool_bytes:,} bytes of spools are not folded yet"
+    for run_id, reason in left.unreadable.items():
+        yield f"the spool of {run_id} cannot be folded: {reason}"
+    for backlog in left.backends:
+        if backlog.runs:
+            why = f": {backlog.error}" if backlog.error else ""
+            yield (
+                f"{backlog.backend} is still behind by {backlog.observations:,} "
+                f"observations of {backlog.runs:,} runs{why}"
+            )
 
 
 async def _show_progress(service: Service) -> None:
@@ -81,11 +94,15 @@ async def _show_progress(service: Service) -> None:
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}
         while True:
-            left = await service.remaining()
-            _draw(progress, bars, "folded, bytes", left.spool_bytes)
-            for backlog in left.backends:
-                _draw(progress, bars, f"sent to {backlog.backend}", backlog.observations)
+            with contextlib.suppress(OSError, StoreError):  # a bar that stands still says enough
+                _draw_all(progress, bars, await service.remaining())
             await anyio.sleep(_REFRESH_SECONDS)
+
+
+def _draw_all(progress: Progress, bars: dict[str, TaskID], left: Remaining) -> None:
+    _draw(progress, bars, "folded, bytes", left.spool_bytes)
+    for backlog in left.backends:
+        _draw(progress, bars, f"sent to {backlog.backend}", backlog.observations)
 
 
 def _draw(progress: Progress, bars: dict[str, TaskID], name: str, left: int) -> None:
@@ -97,7 +114,10 @@ def _draw(progress: Progress, bars: dict[str, TaskID], name: str, left: int) -> 
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write 60, say")
     return seconds

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from steplog.home import database_path, spool_folder
 
+from steplog.home import database_path, spool_folder
 from steplogd.config import find_config, load_config
 from steplogd.holder import holder_of
 from steplogd.intake.tail import list_spools

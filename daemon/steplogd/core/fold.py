@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from steplog.events import (
     Catalog,
     Code,
@@ -20,15 +21,13 @@ from steplog.events import (
     task_path,
 )
 from steplog.values import to_column
-
 from steplogd.core.membership import Membership
-from steplogd.core.state import Changes, Writer
+from steplogd.core.state import MOST, Changes, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from steplog.decoding import AnyEvent
-
     from steplogd.core.state import RunState
 
 
@@ -72,14 +71,14 @@ class Fold:
                 self._apply_rare(event, arrived_ts)
                 continue
             place = places.get((event.w, event.task))
-            if place is None:
-                place = self._find_place(event, arrived_ts)
-            writer = place.writer
+            writer = place.writer if place else self._find_writer(event.w)
             if writer is not None:
                 if event.n == writer.next_n:
                     writer.next_n += 1
                 elif not self._is_new(writer, event.n):
                     continue
+            if place is None:
+                place = self._find_place(event, writer, arrived_ts)
             ts = state.last_ts = event.ts or arrived_ts
             step, series = event.step, place.series
             for key, value in event.values.items():
@@ -105,16 +104,18 @@ class Fold:
         self._places.clear()  # a place that is looked up again marks its writer as changed again
         return changes
 
-    def _find_place(self, event: Track, arrived_ts: int) -> _Place:
-        self._begin(event.ts or arrived_ts)
-        path = task_path(event.task)
-        task = self._membership.task(path)
-        writer = None
-        if event.w:
-            writer = self._membership.writer(event.w)
-            member = self._membership.be_heard(event.w)
+    def _find_writer(self, w: str) -> Writer | None:
+        return self._membership.writer(w) if w else None
+
+    def _find_place(self, event: Track, writer: Writer | None, arrived_ts: int) -> _Place:
+        ts = event.ts or arrived_ts
+        self._begin(ts)
+        task = self._membership.task(task_path(event.task))
+        if writer is not None:
+            member = self._membership.be_heard(writer.w)
             if member.presence == "in" and task.no not in member.inside:
-                self._membership.enter(member, task, event.ts or arrived_ts, {})
+                self._membership.enter(member, task, ts, {})
+                self._places.clear()  # visitors of the task are in this attempt from now on
         attempt = task.attempt.number if task.attempt else 0
         series = self.state.series.setdefault((task.no, attempt), {})
         place = _Place(writer, task.no, attempt, series)
@@ -129,12 +130,13 @@ class Fold:
 
     def _is_new(self, writer: Writer, n: int) -> bool:
         """Count the gap before a number; tell whether it had not come before."""
+        state = self.state
         if n < 0:
             return True
         if n < writer.next_n:
-            self.state.repeated += 1
+            state.repeated += 1
             return False
-        self.state.gaps += n - writer.next_n
+        state.gaps = min(state.gaps + n - writer.next_n, MOST)
         writer.next_n = n + 1
         return True
 
@@ -150,7 +152,8 @@ class Fold:
             return
         ts = event.ts or arrived_ts
         self._begin(ts)
-        if event.w and not self._is_new(self._membership.writer(event.w), event.n):
+        writer = self._find_writer(event.w)
+        if writer is not None and not self._is_new(writer, event.n):
             return
         self.state.last_ts = ts
         self._places.clear()
@@ -173,7 +176,7 @@ class Fold:
                 member = membership.be_heard(event.w)
                 membership.exit(member, task, ts, event.status, event.message)
             case Lost():
-                self.state.lost += event.count
+                self.state.lost = min(self.state.lost + event.count, MOST)
             case Code():
                 self._changes.codes.append((self._task_no(event.task), _content(event)))
             case Catalog():

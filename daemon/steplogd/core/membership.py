@@ -49,7 +49,9 @@ class Membership:
 
     def leave(self, w: str, ts: int, status: str, message: str) -> None:
         """Let a member out, of every task that it is still in too."""
-        member = self.member(w)
+        member = self.be_heard(w)
+        if member.presence != "in":
+            return  # who never joined cannot leave
         for task_no in list(member.inside):
             self._come_out(member, self.state.tasks[task_no], ts, status, message)
         member.presence, member.status = "left", status
@@ -102,13 +104,15 @@ class Membership:
         vanished = [member for member in state.members() if member.presence == "in"]
         for member in vanished:
             self._vanish(member)
-        for task in state.tasks:
-            if task.occupants:  # by visitors, who never said that they were done
-                self._end_attempt(task, state.last_ts)
+        for visitor in [writer for writer in state.writers.values() if writer.inside]:
+            for task_no in list(visitor.inside):  # they never said that they were done
+                self._come_out(visitor, state.tasks[task_no], state.last_ts, SUCCESS, "")
+            self.changes.writers.add(visitor.w)
         has_failed = any(member.status == FAIL for member in state.members())
         state.killed = not has_failed and any(not member.worker for member in vanished)
         state.status = FAIL if has_failed or state.killed else SUCCESS
-        state.message = KILLED_MESSAGE if state.killed else state.message
+        told = state.message if has_failed else ""
+        state.message = KILLED_MESSAGE if state.killed else told
         state.end_ts = state.last_ts
         state.revision += 1
         for task in state.tasks:
@@ -118,6 +122,7 @@ class Membership:
 
     def _let_in(self, member: Writer) -> None:
         member.presence, member.status = "in", ""
+        self.changes.has_arrival = True
         if self.state.status != PROCESSING:
             self._open_again()
 
@@ -151,7 +156,6 @@ class Membership:
 
     def _end_attempt(self, task: Task, ts: int) -> None:
         attempt = task.attempt
-        task.occupants = 0
         if attempt is None or attempt.end_ts is not None:
             return
         attempt.end_ts = max(ts, attempt.start_ts)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import msgspec
+
 from steplog.events import Malformed
 
 PROCESSING: Final = "PROCESSING"
 SUCCESS: Final = "SUCCESS"
 FAIL: Final = "FAIL"
+
+MOST: Final = 2**63 - 1
+"""Counters stop here: SQLite has no larger integer, and a hostile line must not stop the fold."""
 
 Presence = Literal["visitor", "in", "left", "vanished"]
 
@@ -92,6 +96,10 @@ class RunState(msgspec.Struct):
         """Return those who are in the run, or were."""
         return [writer for writer in self.writers.values() if writer.presence != "visitor"]
 
+    def has_members(self) -> bool:
+        """Tell whether anybody is or was in the run, other than visitors."""
+        return any(writer.presence != "visitor" for writer in self.writers.values())
+
     def is_anybody_in(self) -> bool:
         """Tell whether somebody joined and has neither left nor vanished."""
         return any(writer.presence == "in" for writer in self.writers.values())
@@ -102,13 +110,18 @@ Row = tuple[int, int, int, int, float | int | str]
 
 
 class Changes(msgspec.Struct):
-    """What a fold changed, for the store to write: new rows, and what is to be written anew."""
+    """What a fold changed, for the store to write: new rows, and what is to be written anew.
+
+    Attributes:
+        has_arrival: Whether somebody came into the run, though he may have left since.
+    """
 
     observations: list[Row] = []
     series: list[tuple[int, int, int, str]] = []
     tasks: set[int] = set()
     attempts: dict[tuple[int, int], Attempt] = {}
     writers: set[str] = set()
+    has_arrival: bool = False
     codes: list[tuple[int, dict[str, Any]]] = []
     catalog: list[tuple[int, dict[str, Any]]] = []
     set_aside: list[Malformed] = []

@@ -19,7 +19,6 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.values import MAX_PLAIN_BITS, to_json
-
 from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.mlflow_names import (
     MAX_NAME,

@@ -13,6 +13,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
 from steplog.values import to_json
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
 from steplog.decoding import complete
 from steplog.events import MAX_LINE_BYTES
 from steplog.names import check_run_id

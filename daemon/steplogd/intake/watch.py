@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from steplog.home import HOME_MODE
+from anyio import to_thread
 from watchfiles import awatch
 
+from steplog.home import HOME_MODE
 from steplogd.intake.tail import run_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 _STEP_MS: Final = 5  # how often new notifications are collected: 8 ms to notice, 0.7 % of a core
 _DEBOUNCE_MS: Final = 50  # the longest that a steady stream of them is held back
@@ -37,7 +40,17 @@ async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
     """
     while not stop.is_set():
         await anyio.Path(folder).mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
-        identity = (await anyio.Path(folder).stat()).st_ino
+        try:
+            async with contextlib.aclosing(_watch_this(folder, stop)) as hints:
+                async for run_ids in hints:
+                    yield run_ids
+        except FileNotFoundError:  # deleted since: make it again
+            await anyio.sleep(_RUST_TIMEOUT_MS / 1000)
+
+
+async def _watch_this(folder: Path, stop: anyio.Event) -> AsyncGenerator[set[str]]:
+    """Yield what `watch` does, until the folder is not the one that it was."""
+    async with _held(folder) as descriptor:
         has_stood = False
         async for changes in awatch(
             folder,
@@ -49,16 +62,28 @@ async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
             recursive=False,
             watch_filter=None,
         ):
+            if not has_stood:
+                has_stood = True
+                yield set()
             names = {Path(path).name for _, path in changes}
-            if names or not has_stood:
-                yield {run_id for name in names if (run_id := run_id_of(name)) is not None}
-            has_stood = True
-            if not changes and await _is_another(folder, identity):
-                break
+            if run_ids := {run_id for name in names if (run_id := run_id_of(name)) is not None}:
+                yield run_ids
+            if not changes and await to_thread.run_sync(_is_another, folder, descriptor):
+                return
 
 
-async def _is_another(folder: Path, identity: int) -> bool:
+@contextlib.asynccontextmanager
+async def _held(folder: Path) -> AsyncIterator[int]:
+    """Keep a folder open: else one that is made in its place may well get the same inode."""
+    descriptor = await to_thread.run_sync(os.open, folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return (await anyio.Path(folder).stat()).st_ino != identity
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_another(folder: Path, descriptor: int) -> bool:
+    try:
+        return not os.path.samestat(folder.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return True

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from steplog import values
 
+from steplog import values
 from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from steplogd.store.database import Database
 
 _NUMBER_BYTES: Final = 16  # about what a number and its step take in a request
+
+
+# A run of which nothing is known yet, as no line of it was an event, is owed to nobody.
+_BEHIND: Final = (
+    "FROM run LEFT JOIN cursor ON cursor.run_no = run.run_no AND backend = ? "
+    "WHERE coalesce(cursor.position, 0) < run.position "
+    "OR coalesce(cursor.revision, 0) < run.revision"
+)
+
+Owed = dict[int, tuple[int, int]]
+"""The position and revision that a run stands at, by its number."""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -52,13 +63,22 @@ class Cursors:
 
     def behind(self, backend: str) -> list[int]:
         """Return the numbers of the runs that a backend is behind with, oldest first."""
-        sql = (
-            "SELECT run.run_no FROM run LEFT JOIN cursor ON cursor.run_no = run.run_no "
-            "AND backend = ? WHERE cursor.run_no IS NULL OR cursor.position < run.position "
-            "OR cursor.revision < run.revision ORDER BY run.run_no"
-        )
+        return list(self.owed(backend))
+
+    def owed(self, backend: str) -> Owed:
+        """Return where the runs stand that a backend is behind with, oldest first."""
+        sql = f"SELECT run.run_no, run.position, run.revision {_BEHIND} ORDER BY run.run_no"
         with self._database.reading() as connection:
-            return [run_no for (run_no,) in connection.execute(sql, (backend,))]
+            rows = connection.execute(sql, (backend,))
+            return {run_no: (position, revision) for run_no, position, revision in rows}
+
+    def still_owed(self, backend: str, owed: Owed) -> Owed:
+        """Return what of this a backend has not had yet."""
+        sql = "SELECT run_no, position, revision FROM cursor WHERE backend = ?"
+        with self._database.reading() as connection:
+            rows = connection.execute(sql, (backend,))
+            cursors = {run_no: (position, revision) for run_no, position, revision in rows}
+        return {run_no: goal for run_no, goal in owed.items() if _is_short(cursors, run_no, goal)}
 
     def pending(self, backend: str, run_no: int, count: int, size_bytes: int) -> Pending:
         """Return the next observations that a backend owes a run.
@@ -109,9 +129,13 @@ class Cursors:
                 "DO UPDATE SET revision = max(revision, excluded.revision)",
                 (backend, run_no, revision),
             )
+            connection.execute(
+                "DELETE FROM dead_letter WHERE backend = ? AND run_no = ? AND position = 0",
+                (backend, run_no),
+            )
             if refusal:
                 connection.execute(
-                    "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, 0, ?, ?)",
+                    "INSERT INTO dead_letter VALUES (?, ?, 0, ?, ?)",
                     (backend, run_no, clean(refusal), now),
                 )
 
@@ -130,9 +154,7 @@ class Cursors:
         """Return how far a backend is behind."""
         sql = (
             "SELECT count(*), coalesce(sum(run.position - coalesce(cursor.position, 0)), 0) "
-            "FROM run LEFT JOIN cursor ON cursor.run_no = run.run_no AND backend = ? WHERE "
-            "cursor.run_no IS NULL OR cursor.position < run.position "
-            "OR cursor.revision < run.revision"
+            + _BEHIND
         )
         with self._database.reading() as connection:
             runs, observations = connection.execute(sql, (backend,)).fetchone()
@@ -143,6 +165,11 @@ class Cursors:
                 "SELECT failing_since, error FROM backend WHERE name = ?", (backend,)
             ).fetchone()
         return Backlog(backend, runs, observations, dead, *(health or (None, "")))
+
+
+def _is_short(cursors: Owed, run_no: int, goal: tuple[int, int]) -> bool:
+    position, revision = cursors.get(run_no, (0, 0))
+    return position < goal[0] or revision < goal[1]
 
 
 def _run(connection: sqlite3.Connection, run_no: int) -> dict[str, Any]:

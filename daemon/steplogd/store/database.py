@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from importlib import resources
@@ -35,6 +36,8 @@ class Database:
 
     Raises:
         StoreUnusable: It is of another version, or no SQLite file.
+        StoreError: It is locked, say, or cannot be written.
+        OSError: It cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,15 +46,15 @@ class Database:
         self._read_lock = threading.Lock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        try:
-            self._writer = self._connect()
-            self._make_schema()
-            self._reader = self._connect()
-        except sqlite3.DatabaseError as error:
-            raise StoreUnusable(
-                f"{path} cannot be used as the run log store ({error}): "
-                "move it away, and the run logs are folded again from the spools."
-            ) from error
+        self._file = path.stat()
+        with contextlib.ExitStack() as opened:
+            try:
+                self._writer = opened.enter_context(contextlib.closing(self._connect()))
+                self._make_schema()
+                self._reader = opened.enter_context(contextlib.closing(self._connect()))
+            except sqlite3.Error as error:
+                raise _sorted(path, error) from error
+            opened.pop_all()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -59,8 +62,10 @@ class Database:
 
         Raises:
             StoreError: It could not be committed.
+            StoreUnusable: The file is not there any more, or broken.
         """
         with self._write_lock:
+            self._check_present()
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
@@ -69,7 +74,7 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self.path}: {error}") from error
+                    raise _sorted(self.path, error) from error
                 raise
 
     @contextlib.contextmanager
@@ -83,7 +88,7 @@ class Database:
             try:
                 yield self._reader
             except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: {error}") from error
+                raise _sorted(self.path, error) from error
 
     def close(self) -> None:
         """Close both connections; waits for a transaction that is under way."""
@@ -99,6 +104,18 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
+    def _check_present(self) -> None:
+        """Refuse to write into a file that was deleted or replaced: nobody would ever see it."""
+        try:
+            is_present = os.path.samestat(self.path.stat(), self._file)
+        except FileNotFoundError:
+            is_present = False
+        if not is_present:
+            raise StoreUnusable(
+                f"{self.path} was deleted or replaced: start steplogd again, "
+                "and the run logs are folded again from the spools."
+            )
+
     def _make_schema(self) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version == SCHEMA_VERSION:
@@ -113,3 +130,13 @@ class Database:
             for statement in schema.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _sorted(path: Path, error: sqlite3.Error) -> StoreError:
+    """Tell what passes by itself from what does not."""
+    if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreUnusable(
+            f"{path} cannot be used as the run log store ({error}): "
+            "move it away, and the run logs are folded again from the spools."
+        )
+    return StoreError(f"{path} cannot be used now: {error}.")

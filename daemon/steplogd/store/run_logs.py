@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from steplog import values
 
+from steplog import values
 from steplogd.core.state import Attempt, Changes, RunState, Task, Writer
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def _load_writers(connection: sqlite3.Connection, run_no: int, state: RunState) 
     sql = "SELECT w, next_n, presence, status, of, worker, inside FROM writer WHERE run_no = ?"
     for w, next_n, presence, status, of, worker, inside in connection.execute(sql, (run_no,)):
         tasks = dict(json.loads(inside))
-        state.writers[w] = Writer(w, next_n, presence, status, of, bool(worker), tasks)
+        name, owner = _text(w), _text(of)
+        state.writers[name] = Writer(name, next_n, presence, status, owner, bool(worker), tasks)
         for task_no, times in tasks.items():
             state.tasks[task_no].occupants += times
 
@@ -170,7 +171,7 @@ def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Chan
     ]
     connection.executemany("INSERT OR REPLACE INTO catalog VALUES (?, ?, ?, ?)", entries)
     torn = [
-        (run_no, bad.offset, len(bad.line), bad.reason, bad.line[:MAX_EXCERPT_BYTES])
+        (run_no, bad.offset, len(bad.line), clean(bad.reason), bad.line[:MAX_EXCERPT_BYTES])
         for bad in changes.set_aside
     ]
     connection.executemany("INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?)", torn)
@@ -196,8 +197,8 @@ def _attempt_row(run_no: int, task_no: int, attempt: Attempt) -> tuple[Any, ...]
 
 def _writer_row(run_no: int, writer: Writer) -> tuple[Any, ...]:
     inside = json.dumps(list(writer.inside.items()))
-    who = run_no, clean(writer.w), writer.next_n, writer.presence, writer.status
-    return *who, clean(writer.of), int(writer.worker), inside
+    who = run_no, column(writer.w), writer.next_n, writer.presence, writer.status
+    return *who, column(writer.of), int(writer.worker), inside
 
 
 def clean(text: str) -> str:

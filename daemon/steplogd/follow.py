@@ -1,0 +1,160 @@
+"""Follows the spools: woken by hints, folds what is new, and ends the runs that are over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import anyio
+import structlog
+from anyio import CapacityLimiter, to_thread
+
+from steplog.home import spool_folder
+from steplogd.intake.watch import watch
+from steplogd.store.database import StoreError, StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from steplogd.config import Config
+    from steplogd.line import Line
+
+_RETRY_SECONDS: Final = 1.0
+_UNWATCHED_SWEEP_SECONDS: Final = 1.0
+_CHECKS_PER_GRACE: Final = 2
+
+_log = structlog.get_logger()
+R = TypeVar("R")
+
+
+class Follower:
+    """Keeps the run logs up with the spools; each stage ends soon after the stop event is set.
+
+    Args:
+        config: Where the spools are, and how often to look.
+        line: Folds them; used by one thread at a time, through this class alone.
+        stop: The stop event.
+        on_advance: Called with the numbers of runs whose log grew or changed.
+        on_end: Called when the document of some run is missing or outdated.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        line: Line,
+        stop: anyio.Event,
+        *,
+        on_advance: Callable[[set[int]], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._folder = spool_folder(config.home)
+        self._settings = config.settings
+        self._line = line
+        self._stop = stop
+        self._on_advance = on_advance
+        self._on_end = on_end
+        self._one_thread = CapacityLimiter(1)
+        self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
+        self._has_dirty = anyio.Event()
+
+    async def watch(self) -> None:
+        """Mark what notifications tell of, or sweep often where the kernel gives none."""
+        try:
+            async for run_ids in watch(self._folder, self._stop):
+                self._mark(run_ids)
+                if not run_ids:
+                    await self._sweep_once()
+        except (OSError, RuntimeError) as error:  # watchfiles raises both
+            _log.warning("no notifications: sweeping every second instead", reason=str(error))
+            await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
+
+    async def sweep(self) -> None:
+        """Mark what no notification told of, every now and then."""
+        await self._sweep_every(self._settings.sweep_seconds)
+
+    async def fold(self) -> None:
+        """Fold what is marked."""
+        while not self._stop.is_set():
+            await self._has_dirty.wait()
+            await self._fold_once()
+
+    async def end_runs(self) -> None:
+        """End the runs that nobody is in any more."""
+        while not self._stop.is_set():
+            await self._end_once()
+            await self.pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
+
+    async def caught_up(self) -> None:
+        """Wait until what is in the spools now is folded, and the runs that are over have ended.
+
+        Raises:
+            OSError: The spools cannot be listed.
+        """
+        sizes = await self.in_line(self._line.spools.sizes)
+        while run_ids := await self.in_line(self._line.spools.unfolded, sizes):
+            self._mark(run_ids)
+            await self._fold_once()
+        await self._end_once()
+        leaving = await self.in_line(self._line.leaving)
+        while leaving := leaving & await self.in_line(self._line.leaving):
+            await self.pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
+            await self._end_once()
+
+    async def in_line(self, function: Callable[..., R], *arguments: object) -> R:
+        """Call something that uses the line, in a thread, when nobody else does."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._one_thread)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until told to stop."""
+        with anyio.move_on_after(seconds):
+            await self._stop.wait()
+
+    def wake(self) -> None:
+        """Let stages that wait for something to do look whether they should stop."""
+        self._has_dirty.set()
+
+    async def _sweep_every(self, seconds: float) -> None:
+        while not self._stop.is_set():
+            await self._sweep_once()
+            await self.pause(seconds)
+
+    async def _sweep_once(self) -> None:
+        try:
+            self._mark(await self.in_line(self._line.spools.grown))
+        except OSError as error:
+            _log.error("spools cannot be listed, trying again", reason=str(error))
+
+    async def _fold_once(self) -> None:
+        """Fold a piece of all that is marked; what is left of it stays marked."""
+        run_ids, self._dirty, self._has_dirty = list(self._dirty), {}, anyio.Event()
+        try:
+            done = await self.in_line(self._line.run, run_ids)
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            self._mark(run_ids)
+            _log.error("run log cannot be committed, trying again", reason=str(error))
+            await self.pause(_RETRY_SECONDS)
+            return
+        came_meanwhile, self._dirty = self._dirty, {}
+        self._mark([*done.skipped, *came_meanwhile, *done.unfinished])
+        self._on_advance(done.advanced)
+        if done.late:
+            self._on_end()
+
+    async def _end_once(self) -> None:
+        try:
+            ended = await self.in_line(self._line.end_runs, time.monotonic(), time.time())
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            _log.error("end of runs cannot be committed, trying again", reason=str(error))
+            return
+        if ended:
+            self._on_advance(ended)
+            self._on_end()
+
+    def _mark(self, run_ids: Iterable[str]) -> None:
+        self._dirty |= dict.fromkeys(run_ids)
+        if self._dirty:
+            self._has_dirty.set()

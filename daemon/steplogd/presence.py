@@ -1,0 +1,54 @@
+"""Looks whether anybody is in a run, from its folded state and from its spool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from steplogd.intake.tail import has_writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steplogd.core.state import RunState
+
+Presence = Literal["unfolded", "somebody", "nobody", "over"]
+"""`unfolded`: first there is more to fold. `over`: visitors alone, and silent for long enough."""
+
+
+def look(
+    path: Path, read_to: int, state: RunState, wall_now: float, idle_seconds: float
+) -> Presence:
+    """Tell who is in a run.
+
+    Args:
+        path: Its spool.
+        read_to: How much of that was read.
+        state: What was folded of it.
+        wall_now: The time of day, in seconds since the epoch.
+        idle_seconds: For how long a run is silent where nothing better tells its end.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "nobody"  # and nobody can come back to it
+    except OSError:
+        return "somebody"  # perhaps; a folder that cannot be read for now kills no run
+    if status.st_size > read_to:
+        return "unfolded"
+    # A clock that was set back must not keep a run open until it has caught up.
+    is_silent = abs(wall_now - status.st_mtime) >= idle_seconds
+    if not state.has_members():
+        return "over" if is_silent else "somebody"
+    if state.is_anybody_in() and _lives(path, is_silent):
+        return "somebody"
+    return "nobody"
+
+
+def _lives(path: Path, is_silent: bool) -> bool:
+    """Tell whether a writer lives; by what it writes, where there are no locks to tell it."""
+    try:
+        return has_writer(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return not is_silent

@@ -1,0 +1,81 @@
+"""The daemon as a real process, for tests: run to its end, or started and told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.conftest import DEADLINE_SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+QUICK = "grace_seconds = 0.1\nsweep_seconds = 0.5\nshutdown_seconds = 1.0\n"
+"""Settings of tests that wait for a run's end."""
+
+
+def steplogd(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `steplogd` to its end, in the environment of the test."""
+    return subprocess.run(
+        [sys.executable, "-m", "steplogd", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve a home with `steplogd run` for as long as the block lasts."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = home.parent / f"{home.name}.log"
+    log.write_bytes(b"")
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "steplogd", "run", *arguments],
+            env={**os.environ, "STEPLOG_HOME": str(home)},
+            stderr=stderr,
+        )
+    try:
+        wait_until(lambda: b'"serving"' in log.read_bytes() or process.poll() is not None)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def configure(home: Path, text: str = "") -> str:
+    """Write a configuration file with quick settings; return its path."""
+    path = home.parent / f"{home.name}.toml"
+    path.write_text(f"{QUICK}{text}", encoding="utf-8")
+    return str(path)
+
+
+def rows(home: Path, sql: str) -> list[Any]:
+    """Return the rows of a query on the store, as any other process would see them."""
+    uri = f"file:{home / 'steplog.db'}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+    except sqlite3.OperationalError:  # it is not there yet
+        return []
+
+
+def document(home: Path, run_id: str) -> dict[str, Any]:
+    """Return the document of a run that ended."""
+    found: dict[str, Any] = json.loads((home / "runs" / f"{run_id}.json").read_text())
+    return found

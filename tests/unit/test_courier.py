@@ -1,0 +1,271 @@
+"""One run's next batch to one backend: what arrives, what is set aside, where the cursor is."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steplogd.delivery.contract import Limits, Refused, Unavailable
+from steplogd.delivery.courier import Courier
+from steplogd.delivery.memory import MemoryBackend, MemoryOptions
+from steplogd.store.cursors import Cursors
+from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.lines import Scribe, fold, line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from steplogd.core.fold import Fold
+    from steplogd.delivery.memory import Call, MemoryTracker
+    from steplogd.store.database import Database
+
+
+class Route:
+    """A store with one run, a tracker in memory, and the courier between them."""
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self.run_logs = RunLogs(database)
+        self.cursors = Cursors(database)
+        self.backend = MemoryBackend(MemoryOptions(), home)
+        self.courier = Courier("x", self.backend, self.cursors)
+        self.database = database
+
+    @property
+    def tracker(self) -> MemoryTracker:
+        """Return what is delivered to."""
+        return self.backend.tracker
+
+    def commit(self, folding: Fold, run_no: int = 0) -> int:
+        """Commit a fold; return the run's number."""
+        run = FoldedRun(run_no, folding.state, 0)
+        self.run_logs.commit([(run, folding.take_changes())])
+        return run.run_no
+
+    def deliver(self, run_no: int) -> None:
+        """Advance until there is no more."""
+        while self.courier.advance(run_no):
+            pass
+
+    def arrived(self, run_id: str = "r") -> list[int]:
+        """Return the positions that arrived."""
+        return sorted(self.tracker.runs[run_id].observations)
+
+    def dead(self) -> dict[int, str]:
+        """Return the dead letters, by position."""
+        with self.database.reading() as connection:
+            return dict(connection.execute("SELECT position, reason FROM dead_letter"))
+
+
+@pytest.fixture
+def route(database: Database, tmp_path: Path) -> Route:
+    """Build all of it."""
+    return Route(database, tmp_path)
+
+
+def refuse(*keys: str) -> Callable[[Call], None]:
+    """Return a fault: these keys are refused, and so is every batch that holds one."""
+
+    def fault(call: Call) -> None:
+        bad = [seen.key for seen in call.batch if seen.key in keys]
+        if bad:
+            raise Refused(f"bad key {bad[0]}")
+
+    return fault
+
+
+def test_everything_arrives_in_batches_and_then_the_runs_state(route: Route) -> None:
+    """Each as large as the backend takes."""
+    route.backend.limits = Limits(observations=3)
+    a = Scribe()
+    run_no = route.commit(fold(a.line("join", tag="t"), *[a.track() for _ in range(10)]))
+    more = [route.courier.advance(run_no) for _ in range(6)]
+
+    found = route.tracker.runs["r"]
+    assert more == [True] * 5 + [False]
+    assert route.arrived() == list(range(1, 11))
+    assert (found.received, found.settlements, found.settled.tag) == (10, 1, "t")
+    assert route.cursors.behind("x") == []
+
+
+def test_an_end_is_settled_and_the_session_let_go(route: Route) -> None:
+    """A later line opens it again."""
+    a = Scribe()
+    folding = fold(a.track())
+    folding.end_run()
+    run_no = route.commit(folding)
+    route.deliver(run_no)
+    fold(a.track(), into=folding)
+    route.commit(folding, run_no)
+
+    route.deliver(run_no)
+
+    assert route.arrived() == [1, 2]
+    assert route.tracker.runs["r"].settled.status == "SUCCESS"
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_a_refusal_is_halved_down_to_the_one_observation(route: Route, count: int) -> None:
+    """The others arrive, in order, and the cursor passes it."""
+    a = Scribe()
+    keys: list[dict[str, Any]] = [{f"k{number}": 0.5} for number in range(count)]
+    lines = [a.track(**values) for values in keys]
+    run_no = route.commit(fold(*lines))
+    route.tracker.fault = refuse(f"k{count // 2}")
+
+    route.deliver(run_no)
+
+    bad = count // 2 + 1
+    assert route.dead() == {bad: f"bad key k{count // 2}"}
+    assert [*route.tracker.runs["r"].observations] == [n for n in range(1, count + 1) if n != bad]
+    assert route.cursors.behind("x") == []
+
+
+def test_everything_may_be_refused(route: Route) -> None:
+    """Then all of it is set aside, and the run goes on."""
+    run_no = route.commit(fold(*[Scribe(w).track(bad=1) for w in "abcd"]))
+    route.tracker.fault = refuse("bad")
+
+    route.deliver(run_no)
+
+    assert sorted(route.dead()) == [1, 2, 3, 4]
+    assert route.cursors.backlog("x").runs == 0
+
+
+def test_what_failed_for_now_is_sent_again_from_the_cursor_on(route: Route) -> None:
+    """Nothing is set aside for it."""
+    route.backend.limits = Limits(observations=2)
+    run_no = route.commit(fold(*[Scribe(w).track() for w in "abcd"]))
+    route.courier.advance(run_no)
+    opened: list[str] = []
+
+    def away(call: Call) -> None:
+        opened.append(call.method)
+        if len(opened) == 1:
+            raise Unavailable("away")
+
+    route.tracker.fault = away
+    with pytest.raises(Unavailable):
+        route.courier.advance(run_no)
+    route.deliver(run_no)
+
+    assert opened[:3] == ["send", "open", "send"]
+    assert route.arrived() == [1, 2, 3, 4]
+    assert route.dead() == {}
+
+
+def test_half_of_a_refused_batch_that_fails_for_now_keeps_the_other_half(route: Route) -> None:
+    """What was acknowledged before is not sent again."""
+    run_no = route.commit(fold(*[Scribe(w).track() for w in "abcd"]))
+    calls: list[int] = []
+
+    def fault(call: Call) -> None:
+        if call.method == "send":
+            calls.append(len(call.batch))
+            if len(calls) == 1:
+                raise Refused("too large")
+            if len(calls) == 3:
+                raise Unavailable("away")
+
+    route.tracker.fault = fault
+    with pytest.raises(Unavailable):
+        route.courier.advance(run_no)
+    route.deliver(run_no)
+
+    assert calls == [4, 2, 2, 2]
+    assert route.tracker.runs["r"].received == 4
+
+
+def test_an_answer_that_was_lost_makes_nothing_twice(route: Route) -> None:
+    """It arrived, but the cursor did not move: the same positions come again."""
+    run_no = route.commit(fold(*[Scribe(w).track() for w in "abc"]))
+    route.deliver(run_no)
+    with route.database.transaction() as connection:
+        connection.execute("DELETE FROM cursor")
+
+    route.deliver(run_no)
+
+    assert route.arrived() == [1, 2, 3]
+    assert route.tracker.runs["r"].received == 6
+
+
+def test_a_refused_state_is_told_and_not_sent_again(route: Route) -> None:
+    """Until the run changes."""
+    folding = fold(Scribe().track())
+    run_no = route.commit(folding)
+
+    def fault(call: Call) -> None:
+        if call.method == "settle":
+            raise Refused("no such experiment")
+
+    route.tracker.fault = fault
+    route.deliver(run_no)
+    behind = route.cursors.behind("x")
+    folding.end_run()
+    route.commit(folding, run_no)
+
+    assert (behind, route.dead()) == ([], {0: "no such experiment"})
+    assert route.cursors.behind("x") == [run_no]
+
+
+def test_a_backend_that_exits_does_not_end_the_daemon(route: Route) -> None:
+    """Some packages call sys.exit when they are unhappy."""
+    run_no = route.commit(fold(Scribe().track()))
+
+    def fault(_: Call) -> None:
+        raise SystemExit(3)
+
+    route.tracker.fault = fault
+
+    with pytest.raises(RuntimeError, match="tried to exit"):
+        route.courier.advance(run_no)
+
+
+def test_a_run_without_any_event_is_not_even_opened(route: Route) -> None:
+    """There is nothing to be told of it."""
+    run_no = route.commit(fold(b"garbage\n"))
+
+    assert not route.courier.advance(run_no)
+    assert route.tracker.runs == {}
+
+
+def test_a_value_arrives_as_it_was_tracked(route: Route) -> None:
+    """With task, attempt, key, step and time."""
+    run_no = route.commit(
+        fold(line("track", ts=5, task=["a", "b"], step=-7, values={"k": {"$float": "-Infinity"}}))
+    )
+
+    route.deliver(run_no)
+
+    (seen,) = route.tracker.runs["r"].observations.values()
+    assert (seen.task, seen.attempt, seen.key, seen.step, seen.ts) == (("a", "b"), 0, "k", -7, 5)
+    assert seen.value == float("-inf")
+
+
+def test_to_close_does_not_touch_a_session_whose_call_has_not_returned(
+    route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls for one run never overlap; it is left to the end of the process."""
+    run_no = route.commit(fold(Scribe().track()))
+    entered, go_on = threading.Event(), threading.Event()
+    closed: list[bool] = []
+    monkeypatch.setattr(
+        "steplogd.delivery.memory.MemorySession.close", lambda _: closed.append(go_on.is_set())
+    )
+
+    def hang(call: Call) -> None:
+        if call.method == "send":
+            entered.set()
+            go_on.wait(10)
+
+    route.tracker.fault = hang
+    thread = threading.Thread(target=route.courier.advance, args=(run_no,))
+    thread.start()
+    entered.wait(10)
+    route.courier.close()
+    go_on.set()
+    thread.join(10)
+
+    assert closed == []

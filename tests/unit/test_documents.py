@@ -1,0 +1,128 @@
+"""`runs/<run_id>.json`: whole, atomic, and written when a run has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steplogd.documents import DocumentWriter
+from steplogd.store.documents import Documents
+from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.lines import Scribe, fold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steplogd.core.fold import Fold
+    from steplogd.store.database import Database
+
+
+class Shelf:
+    """A store with runs, and the writer of their documents."""
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self.folder = home / "runs"
+        self.writer = DocumentWriter(home, Documents(database))
+        self._run_logs = RunLogs(database)
+
+    def commit(self, folding: Fold, run_id: str = "r", run_no: int = 0) -> int:
+        """Commit a fold under a name; return the run's number."""
+        folding.state.run_id = run_id
+        run = FoldedRun(run_no, folding.state, 0)
+        self._run_logs.commit([(run, folding.take_changes())])
+        return run.run_no
+
+    def metrics(self, run_id: str = "r") -> object:
+        """Return what a run's document says of its task."""
+        document = json.loads((self.folder / f"{run_id}.json").read_text())
+        return document["steps"]["train"]["user_defined_metrics"]
+
+
+@pytest.fixture
+def shelf(database: Database, tmp_path: Path) -> Shelf:
+    """Build all of it."""
+    return Shelf(database, tmp_path)
+
+
+def finished(**values: Any) -> Fold:
+    """Return a run that ended."""
+    folding = fold(Scribe().track(**values))
+    folding.end_run()
+    return folding
+
+
+def test_a_run_that_ended_has_a_document(shelf: Shelf) -> None:
+    """And one that goes on has none."""
+    shelf.commit(finished(loss=0.5), "ended")
+    shelf.commit(fold(Scribe().track()), "open")
+
+    unwritten = shelf.writer.write_outdated()
+
+    assert unwritten == {}
+    assert shelf.metrics("ended") == {"loss": 0.5}
+    assert [path.name for path in shelf.folder.iterdir()] == ["ended.json"]
+
+
+def test_a_document_is_written_again_only_when_the_run_changed(shelf: Shelf) -> None:
+    """A visitor's line after the end is such a change."""
+    folding = finished(loss=0.5)
+    run_no = shelf.commit(folding)
+    shelf.writer.write_outdated()
+    path = shelf.folder / "r.json"
+    first = path.stat().st_ino
+    shelf.writer.write_outdated()
+    second = path.stat().st_ino
+    fold(Scribe("late").track(loss=0.25), into=folding)
+    shelf.commit(folding, run_no=run_no)
+
+    shelf.writer.write_outdated()
+
+    assert first == second
+    assert shelf.metrics() == {"loss": 0.25}
+
+
+def test_one_document_that_cannot_be_written_holds_up_no_other(shelf: Shelf) -> None:
+    """It is told, and tried again."""
+    for run_id in ("a", "bad", "z"):
+        shelf.commit(finished(loss=0.5), run_id)
+    (shelf.folder / "bad.json").mkdir(parents=True)
+    unwritten = shelf.writer.write_outdated()
+
+    (shelf.folder / "bad.json").rmdir()
+    again = shelf.writer.write_outdated()
+
+    assert list(unwritten) == ["bad"]
+    assert "IsADirectoryError" in unwritten["bad"]
+    assert again == {}
+    assert sorted(path.name for path in shelf.folder.iterdir()) == ["a.json", "bad.json", "z.json"]
+
+
+def test_an_unfinished_document_is_nowhere(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one stays whole while the disk is full."""
+
+    def write_run_log(_: object, __: object, write: object) -> None:
+        write("{")  # type: ignore[operator]
+        raise OSError(28, "No space left on device")
+
+    folding = finished(loss=0.5)
+    run_no = shelf.commit(folding)
+    shelf.writer.write_outdated()
+    fold(Scribe("late").track(loss=0.25), into=folding)
+    shelf.commit(folding, run_no=run_no)
+    monkeypatch.setattr("steplogd.documents.write_run_log", write_run_log)
+
+    unwritten = shelf.writer.write_outdated()
+
+    assert list(unwritten) == ["r"]
+    assert shelf.metrics() == {"loss": 0.5}
+    assert [path.name for path in shelf.folder.iterdir()] == ["r.json"]
+
+
+def test_a_store_that_was_taken_away_is_told(shelf: Shelf, tmp_path: Path) -> None:
+    """By what reads it, as any other reason."""
+    shelf.commit(finished(loss=0.5))
+    (tmp_path / "steplog.db").unlink()
+
+    assert "r" in shelf.writer.write_outdated()

@@ -1,0 +1,258 @@
+"""Keeps one backend fed: runs in parallel, failures by themselves, and no wake-up lost."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.exporter import Exporter
+from tests.guard import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = RULES
+DEADLINE_SECONDS = 20
+
+
+class Ledger:
+    """Knows what is behind, and what was noted of the backend's health."""
+
+    def __init__(self, *run_nos: int) -> None:
+        self.run_nos = list(run_nos)
+        self.failures: list[Exception] = []
+        self.health: list[str] = []
+
+    def behind(self, _: str) -> list[int]:
+        """Return what is behind, or fail as told."""
+        if self.failures:
+            raise self.failures.pop()
+        return self.run_nos
+
+    def note_health(self, _: str, error: str) -> None:
+        """Remember it."""
+        self.health.append(error)
+
+
+class Courier:
+    """Counts what it is asked to do, and how much of it at once."""
+
+    def __init__(self, act: Callable[[int], bool] = lambda _: False) -> None:
+        self.act = act
+        self.calls: Counter[int] = Counter()
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    def advance(self, run_no: int) -> bool:
+        """Do as told."""
+        with self.lock:
+            self.calls[run_no] += 1
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return self.act(run_no)
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+
+def build(courier: Courier, ledger: Ledger, parallel_runs: int = 2) -> Exporter:
+    """Build an exporter of doubles that have just what it uses."""
+    return Exporter("x", courier, ledger, parallel_runs)  # type: ignore[arg-type]
+
+
+async def until_idle(exporter: Exporter) -> None:
+    """Wait until nothing is left to be delivered."""
+    with anyio.fail_after(DEADLINE_SECONDS):
+        await exporter.is_idle.wait()
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr("steplogd.delivery.exporter.delay_seconds", lambda *_: 0.0)
+
+
+async def test_what_an_earlier_daemon_left_behind_is_delivered() -> None:
+    """Until there is no more of it."""
+    courier = Courier()
+    courier.act = lambda run_no: courier.calls[run_no] < 3
+    exporter, stop = build(courier, Ledger(1, 2)), anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        stop.set()
+
+    assert courier.calls == {1: 3, 2: 3}
+
+
+async def test_a_failure_is_tried_again_for_ever_and_told() -> None:
+    """Once for each reason, and that it answers again."""
+    courier, ledger = Courier(), Ledger(1)
+
+    def act(run_no: int) -> bool:
+        if courier.calls[run_no] < 5:
+            raise Unavailable("away")
+        if courier.calls[run_no] < 7:
+            raise ZeroDivisionError("a defect")
+        return False
+
+    courier.act = act
+    exporter, stop = build(courier, ledger), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        stop.set()
+
+    assert courier.calls[1] == 7
+    assert ledger.health == ["away", "ZeroDivisionError: a defect", ""]
+
+
+async def test_a_run_that_fails_holds_up_no_other() -> None:
+    """It waits by itself."""
+
+    def act(run_no: int) -> bool:
+        if run_no == 1:
+            raise Refused("no such experiment")
+        return False
+
+    courier = Courier(act)
+    exporter, stop = build(courier, Ledger(1, 2, 3), parallel_runs=1), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        with anyio.fail_after(DEADLINE_SECONDS):
+            while not {2, 3} <= courier.calls.keys():
+                await anyio.lowlevel.checkpoint()
+        stop.set()
+
+    assert courier.calls[2] == courier.calls[3] == 1
+
+
+async def test_only_so_many_runs_are_in_flight() -> None:
+    """As many as the backend allows, and one batch of each."""
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+
+    def act(_: int) -> bool:
+        arrived.release()
+        go_on.wait(DEADLINE_SECONDS)
+        return False
+
+    courier = Courier(act)
+    exporter, stop = build(courier, Ledger(*range(10)), parallel_runs=3), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        for _ in range(3):
+            await to_thread.run_sync(arrived.acquire)
+        exporter.wake([0, 1, 2])
+        go_on.set()
+        await until_idle(exporter)
+        stop.set()
+
+    assert courier.most_at_once == 3
+    assert set(courier.calls) == set(range(10))
+
+
+async def test_a_wake_up_while_a_batch_is_in_flight_is_not_lost() -> None:
+    """What came meanwhile is looked at once more."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def act(_: int) -> bool:
+        entered.set()
+        go_on.wait(DEADLINE_SECONDS)
+        return False
+
+    courier = Courier(act)
+    exporter, stop = build(courier, Ledger(1)), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await to_thread.run_sync(entered.wait)
+        exporter.wake([1])
+        go_on.set()
+        await until_idle(exporter)
+        stop.set()
+
+    assert courier.calls == {1: 2}
+
+
+async def test_no_wake_up_is_lost_at_the_end_of_a_delivery() -> None:
+    """Whenever it comes: each is followed by a look of its own."""
+    courier = Courier()
+    exporter, stop = build(courier, Ledger()), anyio.Event()
+    owed = 0
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        for number in range(200):
+            seen = courier.calls[1]
+            exporter.wake([1])
+            for _ in range(number % 7):
+                await anyio.lowlevel.checkpoint()
+            exporter.wake([1])
+            await until_idle(exporter)
+            owed += courier.calls[1] == seen
+        stop.set()
+
+    assert owed == 0
+
+
+async def test_a_store_that_fails_at_the_start_is_waited_for() -> None:
+    """Another process may hold it for a while."""
+    ledger, courier = Ledger(1), Courier()
+    ledger.failures = [OSError("locked"), OSError("locked")]
+    exporter, stop = build(courier, ledger), anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        stop.set()
+
+    assert courier.calls == {1: 1}
+
+
+async def test_to_stop_waits_for_what_is_in_flight_and_begins_nothing() -> None:
+    """The rest is the next daemon's."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def act(_: int) -> bool:
+        entered.set()
+        go_on.wait(DEADLINE_SECONDS)
+        return True
+
+    courier = Courier(act)
+    exporter, stop = build(courier, Ledger(1)), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await to_thread.run_sync(entered.wait)
+        stop.set()
+        exporter.wake([2])
+        go_on.set()
+
+    assert courier.calls[1] == 1
+
+
+async def test_a_backend_that_hangs_is_left_behind_when_cancelled() -> None:
+    """The thread goes on, nobody waits for it."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def act(_: int) -> bool:
+        entered.set()
+        return go_on.wait(DEADLINE_SECONDS)
+
+    exporter = build(Courier(act), Ledger(1))
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exporter.run, anyio.Event())
+            await to_thread.run_sync(entered.wait)
+            tasks.cancel_scope.cancel()
+    hung = not go_on.is_set()
+    go_on.set()
+
+    assert hung

@@ -1,0 +1,517 @@
+"""From spools to committed run logs, a pass at a time; the clock is the tests' to turn."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from steplog.home import spool_folder
+from steplogd import line as line_module
+from steplogd.core.fold import Fold
+from steplogd.intake.tail import CHUNK_BYTES
+from steplogd.line import Line
+from steplogd.store.database import Database, StoreError
+from steplogd.store.run_logs import RunLogs
+from tests.lines import Scribe, append, line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+GRACE_SECONDS = 2.0
+IDLE_SECONDS = 100.0
+
+
+class Bench:
+    """A line over a home, with clocks that stand still."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.database = Database(home / "steplog.db")
+        self.now = 0.0
+        self.wall_now = time.time()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew from what is committed."""
+        self.line = Line(self.home, RunLogs(self.database), GRACE_SECONDS, IDLE_SECONDS)
+
+    def fold(self) -> int:
+        """Fold all that is there; return in how many passes."""
+        passes = 0
+        while run_ids := self.line.spools.grown():
+            self.line.run(run_ids)
+            passes += 1
+        return passes
+
+    def check_ends(self, seconds_later: float = 0.0) -> bool:
+        """Turn the clock; return whether a run ended then."""
+        self.now += seconds_later
+        return bool(self.line.end_runs(self.now, self.wall_now))
+
+    def run(self, run_id: str = "r") -> dict[str, Any]:
+        """Return what is committed of a run."""
+        with self.database.reading() as connection:
+            cursor = connection.execute("SELECT * FROM run WHERE run_id = ?", (run_id,))
+            names = [column[0] for column in cursor.description]
+            return dict(zip(names, cursor.fetchone(), strict=True))
+
+    def values(self, run_id: str = "r") -> list[Any]:
+        """Return the values that are committed of a run."""
+        sql = "SELECT value FROM observation JOIN run USING (run_no) WHERE run_id = ?"
+        with self.database.reading() as connection:
+            return [
+                value
+                for (value,) in connection.execute(
+                    f"{sql} ORDER BY observation.position", (run_id,)
+                )
+            ]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Build a line over an empty home."""
+    spool_folder(tmp_path).mkdir()
+    built = Bench(tmp_path)
+    yield built
+    built.database.close()
+
+
+@pytest.fixture
+def locked() -> Iterator[Callable[[Path], int]]:
+    """Give a way to hold a spool's lock as a writer that lives; returns the descriptor."""
+    held: list[int] = []
+
+    def hold(path: Path) -> int:
+        held.append(os.open(path, os.O_RDONLY))
+        fcntl.flock(held[-1], fcntl.LOCK_SH)
+        return held[-1]
+
+    yield hold
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def test_what_is_appended_is_committed_with_its_checkpoint(bench: Bench) -> None:
+    """And a restart folds nothing twice."""
+    a = Scribe()
+    append(bench.home, "r", a.track(loss=1.0))
+    bench.fold()
+    append(bench.home, "r", a.track(loss=2.0))
+    bench.restart()
+
+    bench.fold()
+
+    assert bench.values() == [1.0, 2.0]
+    assert bench.run()["repeated"] == 0
+
+
+def test_a_pass_tells_which_runs_grew(bench: Bench) -> None:
+    """And whether one of them had ended before."""
+    append(bench.home, "r", Scribe().track())
+
+    first = bench.line.run(["r", "absent"])
+    bench.wall_now = 10**12
+    bench.check_ends()
+    append(bench.home, "r", line("track", values={"x": 1}))
+    second = bench.line.run(["r"])
+
+    assert (first.advanced, first.late) == ({1}, False)
+    assert (second.advanced, second.late) == ({1}, True)
+
+
+def test_a_long_spool_does_not_hold_up_short_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pass takes a piece of it; runs that had no turn come first next time."""
+    monkeypatch.setattr(line_module, "PASS_BYTES", 1)
+    long, short = line("track", values={"x": "y" * 200_000}), line("track", values={"x": 1})
+    append(bench.home, "long", *[long] * 10)
+    for run_id in ("s1", "s2"):
+        append(bench.home, run_id, short)
+
+    first = bench.line.run(["long", "s1", "s2"])
+    second = bench.line.run(["s1", "s2", "long"])
+
+    assert first == msgspec.structs.replace(
+        first, advanced={1}, skipped=["s1", "s2"], unfinished=["long"]
+    )
+    assert second.advanced == {2}
+    assert second.skipped == ["s2", "long"]
+
+
+def test_a_run_ends_when_nobody_has_been_in_it_for_the_grace_period(bench: Bench) -> None:
+    """Not before."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+
+    ends = [bench.check_ends(later) for later in (0.0, 1.9, 0.2)]
+
+    assert ends == [False, False, True]
+    assert bench.run()["status"] == "SUCCESS"
+    assert bench.line.open_count() == 0
+
+
+def test_a_run_goes_on_while_a_writer_lives(bench: Bench, locked: Callable[[Path], int]) -> None:
+    """The kernel frees its lock when it is killed."""
+    path = append(bench.home, "r", Scribe().line("join"))
+    descriptor = locked(path)
+    bench.fold()
+
+    alive = [bench.check_ends(1000.0), bench.check_ends(1000.0)]
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    killed = [bench.check_ends(1.0), bench.check_ends(GRACE_SECONDS)]
+
+    assert alive == [False, False]
+    assert killed == [False, True]
+    assert (bench.run()["status"], bench.run()["killed"]) == ("FAIL", 1)
+
+
+def test_the_grace_period_begins_anew_when_somebody_came_in_between(bench: Bench) -> None:
+    """Though he had left again before anyone looked."""
+    a, b = Scribe("a"), Scribe("b")
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+    bench.check_ends()
+    append(bench.home, "r", b.line("join"), b.line("leave"))
+    bench.now += 1.5
+    bench.fold()
+
+    ends = [bench.check_ends(0.5), bench.check_ends(1.5), bench.check_ends(0.5)]
+
+    assert ends == [False, False, True]
+
+
+def test_visitors_do_not_prolong_the_grace_period(bench: Bench) -> None:
+    """They neither start nor end anything."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+    bench.check_ends()
+    append(bench.home, "r", line("track", values={"x": 1}))
+    bench.fold()
+
+    assert bench.check_ends(GRACE_SECONDS)
+
+
+def test_a_run_does_not_end_before_all_of_it_is_folded(bench: Bench) -> None:
+    """What came at last may be somebody who joins."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+    bench.check_ends()
+    append(bench.home, "r", line("join"))
+
+    ended = bench.check_ends(1000.0)
+
+    assert not ended
+
+
+def test_a_torn_tail_does_not_keep_a_killed_run_open(bench: Bench) -> None:
+    """Nobody will ever complete it, and no notification will come."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.track(), b'{"t":"track","val')
+    bench.line.run(["r"])
+
+    ends = [bench.check_ends(), bench.check_ends(GRACE_SECONDS)]
+
+    assert ends == [False, True]
+    assert bench.run()["killed"] == 1
+
+
+def test_a_torn_tail_is_folded_when_it_is_completed(bench: Bench) -> None:
+    """A reader often looks in the middle of a write."""
+    whole = Scribe().track(loss=0.5)
+    append(bench.home, "r", whole[:20])
+    bench.fold()
+    backlog = bench.line.spools.backlog_bytes()
+    append(bench.home, "r", whole[20:])
+
+    bench.fold()
+
+    assert backlog == 0
+    assert bench.values() == [0.5]
+    assert bench.run()["malformed"] == 0
+
+
+def test_a_run_of_visitors_alone_ends_after_silence(bench: Bench) -> None:
+    """As a success."""
+    path = append(bench.home, "r", line("track", values={"x": 1}))
+    os.utime(path, (1000, 1000))
+    bench.fold()
+    ends = []
+
+    for bench.wall_now in (1000.0, 1000.0 + IDLE_SECONDS - 1, 1000.0 + IDLE_SECONDS):
+        ends.append(bench.check_ends(1000.0))
+
+    assert ends == [False, False, True]
+    assert bench.run()["status"] == "SUCCESS"
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_run_open(bench: Bench) -> None:
+    """The spool seems to come from the future then."""
+    path = append(bench.home, "r", line("track", values={"x": 1}))
+    os.utime(path, (10**9, 10**9))
+    bench.fold()
+    bench.wall_now = 1000.0
+
+    assert bench.check_ends()
+
+
+def test_a_run_goes_on_where_no_lock_tells_who_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has been silent for long: some file systems have no locks."""
+
+    def has_no_locks(_: Path) -> bool:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("steplogd.presence.has_writer", has_no_locks)
+    path = append(bench.home, "r", Scribe().line("join"))
+    os.utime(path, (1000, 1000))
+    bench.fold()
+    bench.wall_now = 1000.0
+    lively = [bench.check_ends(1000.0), bench.check_ends(1000.0)]
+
+    bench.wall_now += IDLE_SECONDS
+    silent = [bench.check_ends(), bench.check_ends(GRACE_SECONDS)]
+
+    assert lively == [False, False]
+    assert silent == [False, True]
+
+
+def test_a_folder_that_cannot_be_read_for_now_kills_no_run(bench: Bench) -> None:
+    """It is no folder any more, say: that tells nothing about who lives."""
+    append(bench.home, "r", Scribe().line("join"))
+    bench.fold()
+    shutil.rmtree(spool_folder(bench.home))
+    spool_folder(bench.home).write_text("")
+
+    ends = [bench.check_ends(1000.0), bench.check_ends(1000.0)]
+
+    assert ends == [False, False]
+
+
+def test_a_run_whose_spool_was_deleted_ends(bench: Bench) -> None:
+    """What was folded stays."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.track(loss=0.5)).unlink()
+    append(bench.home, "r", a.line("join"), a.track(loss=0.5))
+    bench.fold()
+    (spool_folder(bench.home) / "r.jsonl").unlink()
+
+    ends = [bench.check_ends(), bench.check_ends(GRACE_SECONDS)]
+
+    assert ends == [False, True]
+    assert bench.values() == [0.5]
+
+
+def test_a_spool_that_became_shorter_is_let_be(bench: Bench) -> None:
+    """Nothing tells any more what of it was folded."""
+    path = append(bench.home, "r", Scribe().track(loss=0.5))
+    bench.fold()
+    path.write_bytes(b"")
+
+    done = bench.line.run(["r"])
+
+    assert not done.advanced
+    assert "shorter" in bench.line.spools.unreadable()["r"]
+    assert bench.values() == [0.5]
+
+
+def test_what_is_no_regular_file_is_no_spool(bench: Bench) -> None:
+    """A folder, a pipe and a link cost nothing, and nothing else."""
+    folder = spool_folder(bench.home)
+    append(bench.home, "good", line("track", values={"x": 1}))
+    (folder / "folder.jsonl").mkdir()
+    os.mkfifo(folder / "pipe.jsonl")
+    (folder / "link.jsonl").symlink_to(folder / "good.jsonl")
+    (folder / ".hidden.jsonl").write_bytes(line("track", values={"x": 1}))
+
+    bench.line.run(["folder", "pipe", "link", "good"])
+
+    assert bench.values("good") == [1]
+    assert set(bench.line.spools.unreadable()) == {"folder", "pipe", "link"}
+    assert bench.line.spools.grown() == []
+
+
+def test_a_line_without_end_costs_no_memory_and_no_neighbour(bench: Bench) -> None:
+    """It is passed over piece by piece, and what follows its LF is folded."""
+    good = line("track", values={"x": 1})
+    append(bench.home, "r", good, b"x" * (3 * CHUNK_BYTES))
+    bench.fold()
+    passed_over = bench.run()["malformed"]
+    append(bench.home, "r", b"\n", good)
+
+    bench.fold()
+
+    assert bench.values() == [1, 1]
+    assert passed_over >= 3
+    assert bench.line.spools.backlog_bytes() == 0
+
+
+def test_a_good_line_glued_to_an_endless_one_is_recovered(bench: Bench) -> None:
+    """Wherever the reading was cut."""
+    good = line("track", values={"x": "y" * 200_000})
+    append(bench.home, "r", b'{"t":"track' + b"x" * (2 * CHUNK_BYTES), good)
+
+    bench.fold()
+
+    assert len(bench.values()) == 1
+
+
+def test_blank_lines_and_garbage_make_no_values(bench: Bench) -> None:
+    """They are read once."""
+    append(bench.home, "blank", b"\n\n \n")
+    append(bench.home, "garbage", b"\xff\xfe\n", b"[" * 100_000 + b"\n")
+
+    passes = bench.fold()
+
+    assert passes == 1
+    assert bench.run("blank")["malformed"] == 0
+    assert bench.run("garbage")["malformed"] == 2
+
+
+HOSTILE = [
+    b'{"t":"leave","w":"a","status":"\\ud800"}\n',
+    b'{"t":"lost","w":"a","n":9223372036854775807,"count":9223372036854775807}\n',
+    b'{"t":"zzz","w":"a","n":99999999999999999999999,"ts":99999999999999999999999}\n',
+    b'{"t":"track","w":"\\ud800","n":0,"task":"\\udfff","values":{"\\ud800":"\\udfff"}}\n',
+    b'{"t":"join","tag":"\\ud800","parameters":{"\\ud800":"\\ud800"},"config":{"a":"\\ud800"}}\n',
+    b'{"t":"catalog","name":"\\ud800","data_hash":"\\ud800"}\n',
+    b'{"t":"code","code_identifier":"\\ud800"}\n',
+    b'{"t":"end","task":["a","\\ud800"],"status":"FAIL","message":"\\ud800"}\n',
+    b'{"t":"start","task":[],"parameters":{"a":1}}\n',
+    b'{"t":"track","step":9223372036854775808,"values":{"x":1}}\n',
+    b'{"t":"track","ts":253402300800000000,"values":{"x":1}}\n',
+    b'{"t":"track","values":{"x":"a\\u0000b","":1}}\n',
+    b'{"t":"open","w":"a","of":"b"}\n{"t":"open","w":"b","of":"a"}\n{"t":"join","w":"a"}\n',
+    b'{"t":"' * 1000 + b"\n",
+    b'"' * 10_000 + b"\n",
+    b"NaN\n",
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_line_costs_itself_alone(bench: Bench, hostile: bytes) -> None:
+    """Before and after a restart."""
+    append(bench.home, "r", line("track", values={"first": 1}), hostile)
+    bench.fold()
+    bench.restart()
+    append(bench.home, "r", line("track", values={"last": 1}))
+
+    bench.fold()
+    bench.wall_now = 10**12
+    bench.check_ends()
+    bench.check_ends(GRACE_SECONDS)
+
+    assert bench.line.spools.unreadable() == {}
+    assert bench.values()[:1] == bench.values()[-1:] == [1]
+    assert bench.run()["status"] != "PROCESSING"
+
+
+def test_a_commit_that_fails_is_made_again(bench: Bench) -> None:
+    """Nothing is lost, nothing comes twice, and the grace period goes on."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+    bench.check_ends()
+    append(bench.home, "r", a.track(loss=0.5), a.line("zzz"))
+    append(bench.home, "new", a.track(loss=0.25))
+    bench.database._writer.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(StoreError, match="readonly"):
+        bench.line.run(["r", "new"])
+    bench.database._writer.execute("PRAGMA query_only = OFF")
+    bench.fold()
+
+    assert (bench.values(), bench.values("new")) == ([0.5], [0.25])
+    assert bench.run()["unknown"] == 1
+    assert bench.check_ends(GRACE_SECONDS)
+
+
+def test_an_end_that_cannot_be_committed_is_committed_later(bench: Bench) -> None:
+    """Without another grace period."""
+    a = Scribe()
+    append(bench.home, "r", a.line("join"), a.line("leave"))
+    bench.fold()
+    bench.check_ends()
+    bench.database._writer.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(StoreError):
+        bench.check_ends(GRACE_SECONDS)
+    bench.database._writer.execute("PRAGMA query_only = OFF")
+
+    assert bench.check_ends()
+    assert bench.run()["revision"] == 2
+
+
+def test_a_defect_of_ours_costs_one_run_and_not_the_daemon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are folded, and it is tried again."""
+    honest = Fold.apply
+
+    def apply(self: Fold, events: Any, arrived_ts: int) -> None:
+        honest(self, events, arrived_ts)
+        if self.state.run_id == "bad":
+            raise OverflowError("too large")
+
+    for run_id in ("a", "bad", "z"):
+        append(bench.home, run_id, line("track", values={"x": 1}))
+    with monkeypatch.context() as patch:
+        patch.setattr(Fold, "apply", apply)
+        done = bench.line.run(["a", "bad", "z"])
+    refused = bench.line.spools.unreadable()
+    bench.fold()
+
+    assert len(done.advanced) == 2
+    assert "OverflowError" in refused["bad"]
+    assert bench.line.spools.unreadable() == {}
+    assert [bench.values(run_id) for run_id in ("a", "bad", "z")] == [[1], [1], [1]]
+
+
+def test_a_run_with_very_many_writers_is_folded(bench: Bench) -> None:
+    """Ten thousand processes, one line each."""
+    lines = [line("track", w=f"{w}", n=0, values={"x": w}) for w in range(10_000)]
+    append(bench.home, "r", *lines)
+    bench.fold()
+    bench.restart()
+    append(bench.home, "r", *lines)
+
+    bench.fold()
+
+    assert bench.run()["position"] == bench.run()["repeated"] == 10_000
+
+
+def test_what_waits_for_its_end_is_told(bench: Bench) -> None:
+    """A drain waits for it, and for no run that goes on."""
+    append(bench.home, "visited", line("track", values={"x": 1}))
+    append(bench.home, "left", line("join"), line("leave"))
+    bench.fold()
+
+    bench.check_ends()
+
+    assert bench.line.leaving() == {"left"}
+    assert bench.line.open_count() == 2
+
+
+def test_a_drain_waits_for_what_was_there_and_not_for_what_comes(bench: Bench) -> None:
+    """Else it would never end beside a training that goes on."""
+    append(bench.home, "r", line("track", values={"x": 1}))
+    sizes = bench.line.spools.sizes()
+    before = bench.line.spools.unfolded(sizes)
+    bench.fold()
+
+    append(bench.home, "r", line("track", values={"x": 1}))
+
+    assert before == ["r"]
+    assert bench.line.spools.unfolded(sizes) == []
+    assert bench.line.spools.grown() == ["r"]

@@ -1,0 +1,295 @@
+"""The commands of `steplogd`: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import run_program, wait_until
+from tests.daemon import configure, document, rows, serving, steplogd
+from tests.lines import Scribe, append, line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMMANDS = ["run", "drain", "status", "check"]
+VALUE = line("track", values={"x": 1})
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """Track as fast as it goes, in a process of its own, until the block ends."""
+    code = "import steplog\nwhile True: steplog.track_this(loss=0.5)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str) -> None:
+    """That can be typed as it stands."""
+    shown = steplogd(command, "--help")
+
+    assert shown.returncode == 0
+    assert f"example: steplogd {command}" in shown.stdout
+
+
+def test_help_of_all_shows_an_example() -> None:
+    """And so does the version."""
+    assert "example: steplogd run" in steplogd("--help").stdout
+    assert steplogd("--version").stdout.startswith("steplogd ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["zzz"],
+        ["run", "extra"],
+        ["drain", "--timeout", "soon"],
+        ["drain", "--timeout", "-1"],
+        ["drain", "--timeout", "nan"],
+    ],
+)
+def test_bad_arguments_are_told_without_a_traceback(arguments: list[str]) -> None:
+    """With the usage, as argparse does."""
+    told = steplogd(*arguments)
+
+    assert told.returncode == 2
+    assert told.stderr.startswith("usage: steplogd")
+    assert "_seconds" not in told.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_configuration_is_one_sentence(home: Path, command: str) -> None:
+    """And exit status 78, after which systemd does not start it again."""
+    told = steplogd(command, "--config", configure(home, "zzz = 1"))
+
+    assert told.returncode == 78
+    assert told.stderr.count("\n") == 1
+    assert "there is no key 'zzz'" in told.stderr
+    assert not home.exists()
+
+
+def test_check_says_what_it_read(home: Path) -> None:
+    """The file, the home, and where it delivers to."""
+    path = configure(home, '[[backend]]\ntype = "memory"')
+
+    told = steplogd("check", "--config", path)
+
+    assert told.returncode == 0
+    assert told.stdout == f"{path}: ok; home {home}; delivers to memory\n"
+
+
+@pytest.mark.parametrize("command", ["run", "drain", "status"])
+def test_a_home_that_is_a_file_is_one_sentence(home: Path, command: str) -> None:
+    """It names the path."""
+    home.write_text("")
+
+    told = steplogd(command)
+
+    assert told.returncode == 1
+    assert told.stderr.startswith(f"steplogd: {home}")
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "drain", "status"])
+def test_a_broken_store_is_one_sentence(home: Path, command: str) -> None:
+    """That says what to do."""
+    home.mkdir()
+    (home / "steplog.db").write_bytes(b"garbage" * 1000)
+
+    told = steplogd(command)
+
+    assert told.returncode == 1
+    assert "move it away" in told.stderr.splitlines()[-1]
+    assert "Traceback" not in told.stderr
+
+
+def test_a_backend_that_cannot_be_built_is_one_sentence(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the home is free again."""
+    (tmp_path / "broken-1.dist-info").mkdir()
+    (tmp_path / "broken-1.dist-info" / "METADATA").write_text("Name: broken\nVersion: 1\n")
+    (tmp_path / "broken-1.dist-info" / "entry_points.txt").write_text(
+        "[steplog.backends]\nbroken = broken:Broken\n"
+    )
+    (tmp_path / "broken.py").write_text(
+        "import msgspec\n"
+        "class Broken:\n"
+        "    package = extra = ''\n"
+        "    class Options(msgspec.Struct): ...\n"
+        "    def __init__(self, options, home): raise RuntimeError('no token')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    path = configure(home, '[[backend]]\ntype = "broken"')
+
+    told = steplogd("drain", "--config", path)
+
+    assert told.returncode == 78
+    assert told.stderr.splitlines()[-1] == "steplogd: Backend 'broken' cannot be built: no token."
+    assert "Traceback" not in told.stderr
+    assert steplogd("drain").returncode == 0
+
+
+def test_a_missing_extra_says_what_brings_it() -> None:
+    """The plain package has the SDK alone."""
+    told = run_program("""
+        import sys
+        sys.modules["anyio"] = None
+        from steplogd.__main__ import main
+        main(["run"])
+    """)
+
+    assert told.returncode == 1
+    assert told.stderr == "steplogd: needs the package anyio: pip install 'steplog[daemon]'\n"
+
+
+def test_output_that_nobody_reads_is_no_error(home: Path) -> None:
+    """A pipe into `head`, say."""
+    told = run_program("""
+        import os, sys
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, 1)
+        from steplogd.__main__ import main
+        main(["check"])
+    """)
+
+    assert home
+    assert "Traceback" not in told.stderr
+
+
+def test_the_second_daemon_says_who_holds_the_home(home: Path) -> None:
+    """And exits with 73; `status` says it as well."""
+    with serving(home) as first:
+        told = [steplogd(command) for command in ("run", "drain")]
+        status = json.loads(steplogd("status", "--json").stdout)
+
+    assert [one.returncode for one in told] == [73, 73]
+    assert all(f"process id {first.pid}" in one.stderr for one in told)
+    assert status["pid"] == first.pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_serves_until_told_to_stop(home: Path, number: int) -> None:
+    """And then exits with 0."""
+    append(home, "r", Scribe().track())
+
+    with serving(home) as process:
+        wait_until(lambda: rows(home, "SELECT position FROM run") == [(1,)])
+        process.send_signal(number)
+        status = process.wait(20)
+
+    assert status == 0
+
+
+def test_drain_folds_and_ends_and_sends_all_that_is_there(home: Path) -> None:
+    """Then it exits with 0."""
+    a = Scribe()
+    append(home, "over", a.line("join"), a.track(loss=0.5), a.line("leave"))
+    append(home, "visited", VALUE)
+    append(home, "garbage", b"garbage\n")
+    path = configure(home, '[[backend]]\ntype = "memory"')
+
+    told = steplogd("drain", "--json", "--config", path)
+
+    left = json.loads(told.stdout)
+    assert told.returncode == 0
+    assert (left["done"], left["spool_bytes"], left["backends"][0]["runs"]) == (True, 0, 0)
+    assert document(home, "over")["steps"]["train"]["user_defined_metrics"] == {"loss": 0.5}
+
+
+def test_drain_says_what_is_left(home: Path) -> None:
+    """With 75, when its time is up or a spool cannot be folded."""
+    path = append(home, "shrunk", VALUE * 2)
+    steplogd("drain")
+    path.write_bytes(VALUE)
+    path.unlink()
+    append(home, "r", VALUE)
+
+    told = steplogd("drain", "--timeout", "0")
+
+    assert told.returncode == 75
+    assert f"{len(VALUE)} bytes of spools are not folded yet" in told.stderr
+
+
+def test_drain_does_not_wait_for_a_training_that_goes_on(home: Path) -> None:
+    """What comes later is for later; the run stays open."""
+    with training():
+        wait_until(lambda: bool(list(home.glob("spool/*.jsonl"))))
+
+        told = steplogd("drain", "--json")
+
+    assert told.returncode == 0
+    assert rows(home, "SELECT status FROM run") == [("PROCESSING",)]
+
+
+def test_status_tells_how_things_are(home: Path) -> None:
+    """Without a daemon too; nothing is folded for it."""
+    append(home, "r", VALUE, b"torn\n", line("lost", count=3))
+    steplogd("drain")
+    append(home, "r", VALUE)
+    path = configure(home, '[[backend]]\ntype = "memory"')
+
+    status = json.loads(steplogd("status", "--json", "--config", path).stdout)
+    shown = steplogd("status", "--config", path).stdout
+
+    assert status == {
+        "home": str(home),
+        "pid": None,
+        "spool_bytes": len(VALUE),
+        "runs": {"PROCESSING": 1},
+        "set_aside": 1,
+        "lost": 3,
+        "backends": [
+            {
+                "backend": "memory",
+                "runs": 1,
+                "observations": 1,
+                "dead_letters": 0,
+                "failing_since": None,
+                "error": "",
+            }
+        ],
+    }
+    assert "memory" in shown
+    assert "1 PROCESSING" in shown
+
+
+def test_a_locked_store_is_one_sentence(home: Path) -> None:
+    """It passes by itself: nothing is to be moved away."""
+    steplogd("drain")
+    connection = sqlite3.connect(home / "steplog.db", isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+
+    told = steplogd("status")
+    connection.close()
+
+    assert told.returncode == 1
+    assert "locked" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_daemon_that_is_killed_leaves_the_home_to_the_next(home: Path) -> None:
+    """The kernel frees its lock."""
+    with serving(home) as process:
+        process.kill()
+        process.wait(20)
+        status = json.loads(steplogd("status", "--json").stdout)
+
+    assert status["pid"] is None
+    assert steplogd("drain").returncode == 0
