@@ -90,6 +90,28 @@ def test_everything_arrives_in_batches_and_then_the_runs_state(route: Route) -> 
     assert route.cursors.behind("x") == []
 
 
+def test_the_state_of_a_run_that_goes_on_comes_before_its_values(route: Route) -> None:
+    """They may come faster than the backend takes them, for ever; its end comes after them."""
+    a, b = Scribe("a"), Scribe("b")
+    folding = fold(a.line("join", parameters={"lr": 1}), a.track())
+    run_no = route.commit(folding)
+    called: list[tuple[str, str]] = []
+    route.tracker.fault = lambda call: called.append((call.method, call.run.status))
+    route.courier.advance(run_no)
+    fold(b.track(), into=folding)
+    folding.end_run()
+    route.commit(folding, run_no)
+
+    route.deliver(run_no)
+
+    assert called == [
+        ("open", "PROCESSING"),
+        ("settle", "PROCESSING"),
+        ("send", "PROCESSING"),
+        ("settle", "FAIL"),
+    ]
+
+
 def test_an_end_is_settled_and_the_session_let_go(route: Route) -> None:
     """A later line opens it again."""
     a = Scribe()
@@ -159,6 +181,7 @@ def test_what_failed_for_now_is_sent_again_from_the_cursor_on(route: Route) -> N
 def test_half_of_a_refused_batch_that_fails_for_now_keeps_the_other_half(route: Route) -> None:
     """What was acknowledged before is not sent again."""
     run_no = route.commit(fold(*[Scribe(w).track() for w in "abcd"]))
+    route.courier.advance(run_no)
     calls: list[int] = []
 
     def fault(call: Call) -> None:
@@ -261,7 +284,7 @@ def test_to_close_does_not_touch_a_session_whose_call_has_not_returned(
             go_on.wait(10)
 
     route.tracker.fault = hang
-    thread = threading.Thread(target=route.courier.advance, args=(run_no,))
+    thread = threading.Thread(target=route.deliver, args=(run_no,))
     thread.start()
     entered.wait(10)
     route.courier.close()

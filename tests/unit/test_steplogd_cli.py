@@ -175,11 +175,11 @@ def test_output_that_nobody_reads_is_no_error(home: Path) -> None:
 def test_the_second_daemon_says_who_holds_the_home(home: Path) -> None:
     """And exits with 73; `status` says it as well."""
     with serving(home) as first:
-        told = [steplogd(command) for command in ("run", "drain")]
+        told = steplogd("run")
         status = json.loads(steplogd("status", "--json").stdout)
 
-    assert [one.returncode for one in told] == [73, 73]
-    assert all(f"process id {first.pid}" in one.stderr for one in told)
+    assert told.returncode == 73
+    assert f"process id {first.pid}" in told.stderr
     assert status["pid"] == first.pid
 
 
@@ -210,6 +210,33 @@ def test_drain_folds_and_ends_and_sends_all_that_is_there(home: Path) -> None:
     assert told.returncode == 0
     assert (left["done"], left["spool_bytes"], left["backends"][0]["runs"]) == (True, 0, 0)
     assert document(home, "over")["steps"]["train"]["user_defined_metrics"] == {"loss": 0.5}
+
+
+def test_drain_waits_for_the_daemon_that_serves_the_home(home: Path) -> None:
+    """Until that has folded, ended and sent what is there; also beside a torn tail."""
+    a = Scribe()
+    path = configure(home, '[[backend]]\ntype = "memory"')
+    with serving(home, "--config", str(path)):
+        append(home, "over", a.line("join"), a.track(loss=0.5), a.line("leave"), b'{"t":"tra')
+
+        told = steplogd("drain", "--json", "--config", path)
+
+    left = json.loads(told.stdout)
+    assert told.returncode == 0
+    assert (left["done"], left["backends"][0]["runs"]) == (True, 0)
+    assert rows(home, "SELECT status FROM run") == [("SUCCESS",)]
+
+
+def test_drain_gives_up_on_a_daemon_that_is_behind(home: Path) -> None:
+    """With 75, when its time is up."""
+    path = configure(home, '[[backend]]\ntype = "mlflow"\nserver_url = "http://127.0.0.1:9"')
+    with serving(home, "--config", str(path)):
+        append(home, "r", VALUE)
+
+        told = steplogd("drain", "--timeout", "2", "--config", path)
+
+    assert told.returncode == 75
+    assert "mlflow is still behind by 1 observations of 1 runs" in told.stderr
 
 
 def test_drain_says_what_is_left(home: Path) -> None:

@@ -1,9 +1,10 @@
-"""`steplogd drain`: fold and send all that is there, then exit."""
+"""`steplogd drain`: fold and send all that is there, or wait for the daemon that does so."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import sys
@@ -11,17 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
+from anyio import to_thread
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from steplogd.bystander import Bystander
 from steplogd.config import find_config, load_config
-from steplogd.holder import hold
+from steplogd.holder import HomeHeld, hold
 from steplogd.log import set_up_log
 from steplogd.service import Remaining, Service
 from steplogd.store.database import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from steplogd.config import Config
 
@@ -46,8 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Drain; returns 0 when all is folded and sent, 75 when something is left."""
     config = load_config(find_config(arguments.config))
     set_up_log(logging.WARNING)  # a bar shows the rest
-    with hold(config.home):
-        left, is_done = anyio.run(_drain, config, arguments.timeout)
+    try:
+        with hold(config.home):
+            left, is_done = anyio.run(_drain, config, arguments.timeout)
+    except HomeHeld:  # its daemon is at it already
+        left, is_done = anyio.run(_wait_for_another, config, arguments.timeout)
     is_done = is_done and not left.unreadable
     if arguments.json:
         sys.stdout.write(json.dumps({"done": is_done, **msgspec.to_builtins(left)}) + "\n")
@@ -62,13 +68,33 @@ async def _drain(config: Config, timeout_seconds: float | None) -> tuple[Remaini
     is_done = False
     async with service.started():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_show_progress, service)
+            tasks.start_soon(_show_progress, service.remaining)
             with anyio.move_on_after(timeout_seconds):
                 await service.drained()
                 is_done = True
             tasks.cancel_scope.cancel()
         return await service.remaining(), is_done
     raise AssertionError
+
+
+async def _wait_for_another(
+    config: Config, timeout_seconds: float | None
+) -> tuple[Remaining, bool]:
+    """Wait until the daemon that holds the home has done what is there; return as `_drain`."""
+    bystander = await to_thread.run_sync(Bystander, config)
+    look = functools.partial(to_thread.run_sync, bystander.remaining)
+    is_done = False
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_show_progress, look)
+            with anyio.move_on_after(timeout_seconds):
+                # It is another process's doing: nothing here could wake us.
+                while not (is_done := await to_thread.run_sync(bystander.is_done)):  # noqa: ASYNC110
+                    await anyio.sleep(_REFRESH_SECONDS)
+            tasks.cancel_scope.cancel()
+        return await look(), is_done
+    finally:
+        await to_thread.run_sync(bystander.close)
 
 
 def _what_is_left(left: Remaining) -> Iterator[str]:
@@ -85,7 +111,7 @@ def _what_is_left(left: Remaining) -> Iterator[str]:
             )
 
 
-async def _show_progress(service: Service) -> None:
+async def _show_progress(look: Callable[[], Awaitable[Remaining]]) -> None:
     """Draw a bar for the spools and one for each backend, where there is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -95,7 +121,7 @@ async def _show_progress(service: Service) -> None:
         bars: dict[str, TaskID] = {}
         while True:
             with contextlib.suppress(OSError, StoreError):  # a bar that stands still says enough
-                _draw_all(progress, bars, await service.remaining())
+                _draw_all(progress, bars, await look())
             await anyio.sleep(_REFRESH_SECONDS)
 
 

@@ -116,9 +116,10 @@ class Session(Protocol):
         """
 
     def settle(self, run: RunInfo) -> None:
-        """Bring status, times and parameters up to date, after all observations so far were sent.
+        """Bring status, times and parameters up to date.
 
-        A run that ended may be settled as PROCESSING later on: somebody joined it again.
+        Called for a run that goes on before its next observations, and for one that has ended after
+        the last of them. It may be settled as PROCESSING after that: somebody joined it again.
 
         Raises:
             Unavailable: To be called again.

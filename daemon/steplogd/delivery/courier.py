@@ -104,7 +104,9 @@ class Courier:
             return False
         try:
             session = self._session(run_no, pending.run)
-            if pending.rows:
+            # Values of a run that goes on may come for ever: first its tag and parameters.
+            is_state_due = not pending.is_settled and pending.run["status"] == "PROCESSING"
+            if pending.rows and not is_state_due:
                 self._deliver(session, run_no, [Observation(*row) for row in pending.rows])
             else:
                 self._settle(session, run_no, pending.run)

@@ -1,0 +1,103 @@
+"""Sees from outside how far the daemon of a home is with what was there at the start."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from steplog.home import database_path, spool_path
+from steplogd.intake.tail import read_chunk
+from steplogd.presence import look
+from steplogd.service import Remaining
+from steplogd.spools import Spools
+from steplogd.store.cursors import Cursors
+from steplogd.store.database import Database
+from steplogd.store.run_logs import RunLogs
+
+if TYPE_CHECKING:
+    from steplogd.config import Config
+
+_ANY_SIZE = 2**63
+
+
+class Bystander:
+    """Reads the store that another daemon writes, and waits for what is there now.
+
+    Args:
+        config: Whose home, and which backends.
+
+    Raises:
+        StoreUnusable: The store is of another version, or broken.
+        OSError: The spools cannot be listed.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._database = Database(database_path(config.home))
+        self._run_logs = RunLogs(self._database)
+        self._cursors = Cursors(self._database)
+        self._sizes = Spools(config.home, {}).sizes()
+        self._leaving: set[str] | None = None
+        self._owed: dict[str, dict[int, tuple[int, int]]] = {}
+
+    def is_done(self) -> bool:
+        """Tell whether all that was there is folded, ended and delivered; what came later is not.
+
+        Raises:
+            OSError: A spool cannot be read.
+            StoreError: The store cannot be read now.
+        """
+        if any(self._unfolded().values()):
+            return False
+        self._leaving = self._leaving_of(self._leaving)
+        if self._leaving:
+            return False
+        return not any(self._still_owed(backend.name) for backend in self._config.backends)
+
+    def remaining(self) -> Remaining:
+        """Return what is left to do; raises as `is_done`."""
+        return Remaining(
+            spool_bytes=sum(self._unfolded().values()),
+            unreadable={},
+            open_runs=len(self._run_logs.open_runs()),
+            leaving=bool(self._leaving),
+            backends=[self._cursors.backlog(backend.name) for backend in self._config.backends],
+        )
+
+    def close(self) -> None:
+        """Close the store."""
+        self._database.close()
+
+    def _unfolded(self) -> dict[str, int]:
+        """Return how many bytes of each spool are to be folded; a torn tail is none of them."""
+        offsets = self._run_logs.checkpoints()
+        short = {
+            run_id: size - offsets.get(run_id, 0)
+            for run_id, size in self._sizes.items()
+            if size > offsets.get(run_id, 0)
+        }
+        return {run_id: size for run_id, size in short.items() if self._has_lines(run_id, offsets)}
+
+    def _has_lines(self, run_id: str, offsets: dict[str, int]) -> bool:
+        path = spool_path(self._config.home, run_id)
+        try:
+            return bool(read_chunk(path, offsets.get(run_id, 0)).lines)
+        except FileNotFoundError:
+            return False
+
+    def _leaving_of(self, before: set[str] | None) -> set[str]:
+        """Return the open runs, of those that were leaving before, that nobody is in."""
+        open_runs = self._run_logs.open_runs()
+        asked = open_runs if before is None else before.intersection(open_runs)
+        return {run_id for run_id in asked if self._is_leaving(run_id)}
+
+    def _is_leaving(self, run_id: str) -> bool:
+        state = self._run_logs.load(run_id).state
+        path, settings = spool_path(self._config.home, run_id), self._config.settings
+        return look(path, _ANY_SIZE, state, time.time(), settings.idle_seconds) == "nobody"
+
+    def _still_owed(self, backend: str) -> bool:
+        if backend not in self._owed:
+            self._owed[backend] = self._cursors.owed(backend)
+        self._owed[backend] = self._cursors.still_owed(backend, self._owed[backend])
+        return bool(self._owed[backend])
