@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -101,15 +102,18 @@ def _line(line: bytes, offset: int) -> list[AnyEvent]:
     event = _event(line, offset)
     if not isinstance(event, Malformed) or line.rfind(LINE_START) <= 0:
         return [event]
+    pieces = [_event(line[start:end], offset + start) for start, end in _pieces(line)]
     events: list[AnyEvent] = []
-    for start, end in _pieces(line):
-        piece = _event(line[start:end], offset + start)
-        before = events[-1] if events else None
-        if isinstance(piece, Malformed) and isinstance(before, Malformed):
-            events[-1] = msgspec.structs.replace(before, line=before.line + piece.line)
-        else:
-            events.append(piece)
+    for is_torn, group in groupby(pieces, lambda piece: isinstance(piece, Malformed)):
+        neighbours = list(group)
+        events.extend([_joined(neighbours)] if is_torn else neighbours)
     return events
+
+
+def _joined(torn: list[AnyEvent]) -> AnyEvent:
+    """Make one of neighbouring pieces that are no event."""
+    whole = b"".join(piece.line for piece in torn if isinstance(piece, Malformed))
+    return msgspec.structs.replace(torn[0], line=whole)
 
 
 def _pieces(line: bytes) -> list[tuple[int, int]]:

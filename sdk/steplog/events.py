@@ -30,7 +30,8 @@ TaskField = str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 """A task's name, or the names from the outermost task to it."""
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
+# gc=False: an event is never part of a cycle, and tracking each would cost a tenth of the fold.
+class Event(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True, gc=False):
     """What every line may say: who wrote it, its number, and when.
 
     Attributes:
