@@ -51,9 +51,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """One `[[backend]]` table: the name that its cursors go by, its type's class, its options."""
+    """One `[[backend]]` table: the name its cursors go by, its type with its class, its options."""
 
     name: str
+    type: str
     kind: BackendType
     options: msgspec.Struct
 
@@ -134,7 +135,7 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     options = {key: value for key, value in table.items() if key not in _COMMON_BACKEND_KEYS}
     known = [field.encode_name for field in msgspec.structs.fields(kind.Options)]
     _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *known), here)
-    return BackendConfig(name, kind, _convert(options, kind.Options, here))
+    return BackendConfig(name, type_name, kind, _convert(options, kind.Options, here))
 
 
 def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:

@@ -175,6 +175,7 @@ class Service:
             on_end=lambda: self._has_ended.set(),
         )
         self._documents = DocumentWriter(config.home, Documents(database))
+        self._cursors.configure([(backend.name, backend.type) for backend in config.backends])
         for backend in config.backends:
             self._add(backend)
 

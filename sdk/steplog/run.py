@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 RUN_ID_VARIABLES: Final = ("STEPLOG_RUN_ID", "RUNNABLE_RUN_ID", "runnable_RUN_ID")
 """The environment names the run of a process, the first of these that is set."""
 
+VARIABLE_PREFIXES: Final = ("STEPLOG_VAR_", "RUNNABLE_VAR_", "runnable_VAR_")
+"""The environment names the variables of a run so; its run log keeps them."""
+
+_MAX_VARIABLES_CHARACTERS: Final = 8000
 _MAX_ARGUMENTS: Final = 100
 _MAX_COMMAND_CHARACTERS: Final = 8000
 _MAX_TAG_CHARACTERS: Final = 4000
@@ -131,7 +135,7 @@ def start_run(
     writer = _new_writer(_find_home(), run_id or _run_id_from_environment())
     run = Run(writer, _checked_tag(tag or os.environ.get("STEPLOG_TAG", "")))
     try:
-        writer.join(run.tag, parameters or {}, {"command": _command()})
+        writer.join(run.tag, parameters or {}, _config())
     except BaseException:
         writer.close()
         raise
@@ -246,6 +250,24 @@ def _checked_tag(tag: object) -> str:
         error = ValueError(f"the tag is cut to {_MAX_TAG_CHARACTERS:,} of {len(text):,} characters")
         losses.report(error, "a new run")
     return text[:_MAX_TAG_CHARACTERS]
+
+
+def _config() -> dict[str, Any]:
+    """Say what runs, for the run log's `run_config`: a program, by no file that describes it."""
+    files = dict.fromkeys(("pipeline_file", "parameters_file", "configuration_file"), "")
+    return {**files, "variables": _variables(), "command": _command()}
+
+
+def _variables() -> dict[str, str]:
+    """Return the run's variables that the environment names, as many as leave room for the rest."""
+    kept: dict[str, str] = {}
+    room = _MAX_VARIABLES_CHARACTERS
+    for name, value in os.environ.items():
+        if name.startswith(VARIABLE_PREFIXES):
+            room -= len(name) + len(value)
+            if room >= 0:
+                kept[name.partition("_VAR_")[2]] = value
+    return kept
 
 
 def _command() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from steplog.documents import Items, Members, materialise, write_json
+from steplog.run_config import run_config
 from steplog.store_reader import find_run, rows, snapshot, task_path, text
 from steplog.times import show_duration, show_time
 from steplog.values import from_column, map_from_json
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PROCESSING: Final = "PROCESSING"
 _WHOLE_RUN: Final = -1
+_NEVER_ENTERED: Final = -2
 _CODE_FIELDS: Final = {
     "code_identifier": "",
     "code_identifier_type": "",
@@ -76,22 +78,43 @@ class _Task(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     status: str
     message: str
+    step_type: str = "task"
+    mock: bool = False
 
 
 def _document(connection: sqlite3.Connection, run_id: str) -> dict[str, Any]:
     run = find_run(connection, run_id)
     _find_latest(connection, run.run_no)
+    tasks = _tasks(connection, run.run_no)
+    config = run_config(run, _trackers(connection), (task.path for task in tasks))
     return {
         "run_id": run.run_id,
-        "dag_hash": "",
-        "use_cached": False,
+        "dag_hash": config["dag_hash"],
+        "use_cached": config["use_cached"],
         "tag": run.tag,
-        "original_run_id": "",
+        "original_run_id": config["original_run_id"],
         "status": run.status,
-        "steps": Members(_steps(connection, run)),
+        "steps": Members(_steps(connection, run, tasks)),
         "parameters": run.parameters,
-        "run_config": {**run.config, "tag": run.tag, "run_id": run.run_id},
+        "run_config": config,
     }
+
+
+def _tasks(connection: sqlite3.Connection, run_no: int) -> list[_Task]:
+    sql = (
+        "SELECT task_no, path, status, message, step_type, mock FROM task "
+        "WHERE run_no = ? ORDER BY task_no"
+    )
+    return [
+        _Task(task_no, task_path(path), status, text(message), text(step_type), bool(mock))
+        for task_no, path, status, message, step_type, mock in rows(connection, sql, run_no)
+    ]
+
+
+def _trackers(connection: sqlite3.Connection) -> list[str]:
+    """Return the types of the backends that the daemon delivers to, each once."""
+    sql = "SELECT type FROM backend WHERE place IS NOT NULL GROUP BY type ORDER BY min(place)"
+    return [kind for (kind,) in rows(connection, sql)]
 
 
 def _find_latest(connection: sqlite3.Connection, run_no: int) -> None:
@@ -122,11 +145,11 @@ def _find_latest(connection: sqlite3.Connection, run_no: int) -> None:
     )
 
 
-def _steps(connection: sqlite3.Connection, run: RunRow) -> Iterator[tuple[str, Any]]:
+def _steps(
+    connection: sqlite3.Connection, run: RunRow, tasks: list[_Task]
+) -> Iterator[tuple[str, Any]]:
     families: dict[str, list[_Task]] = {}
-    sql = "SELECT task_no, path, status, message FROM task WHERE run_no = ? ORDER BY task_no"
-    for task_no, path, status, message in rows(connection, sql, run.run_no):
-        task = _Task(task_no, task_path(path), status, text(message))
+    for task in tasks:
         families.setdefault(task.path[0], []).append(task)
     for name, family in families.items():
         yield name, _family(connection, run.run_no, family)
@@ -140,7 +163,7 @@ def _family(connection: sqlite3.Connection, run_no: int, family: list[_Task]) ->
     nested = [task for task in family if len(task.path) > 1]
     own = next((task for task in family if len(task.path) == 1), None)
     if own is None:  # only tasks within it were ever entered
-        own = _Task(_WHOLE_RUN, family[0].path[:1], _common_status(nested), "")
+        own = _Task(_NEVER_ENTERED, family[0].path[:1], _common_status(nested), "")
     step_log = _step_log(connection, run_no, own)
     step_log["branches"] = Members(_branches(connection, run_no, nested))
     return step_log
@@ -164,7 +187,7 @@ def _common_status(tasks: list[_Task]) -> str:
 
 
 def _step_log(connection: sqlite3.Connection, run_no: int, task: _Task) -> dict[str, Any]:
-    step_log = _bare_step_log(task.path, task.status, "task", task.message)
+    step_log = _bare_step_log(task)
     step_log["code_identities"] = Items(_code(connection, run_no, task.task_no))
     step_log["attempts"] = Items(_attempts(connection, run_no, task.task_no))
     step_log["user_defined_metrics"] = Members(_metrics(connection, run_no, task.task_no))
@@ -175,22 +198,20 @@ def _step_log(connection: sqlite3.Connection, run_no: int, task: _Task) -> dict[
 def _terminal(connection: sqlite3.Connection, run: RunRow, name: str) -> dict[str, Any]:
     """Return the step log that says how the run ended."""
     end = run.start_ts if run.end_ts is None else run.end_ts
-    step_log = _bare_step_log((name,), run.status, name, run.message)
+    step_log = _bare_step_log(_Task(_WHOLE_RUN, (name,), run.status, run.message, name))
     step_log["code_identities"] = Items(_code(connection, run.run_no, _WHOLE_RUN))
     step_log["attempts"] = [_attempt(1, (end, end), run.status, run.message)]
     return step_log
 
 
-def _bare_step_log(
-    path: tuple[str, ...], status: str, step_type: str, message: str
-) -> dict[str, Any]:
+def _bare_step_log(task: _Task) -> dict[str, Any]:
     return {
-        "name": path[-1],
-        "internal_name": ".".join(path),
-        "status": status,
-        "step_type": step_type,
-        "message": message,
-        "mock": False,
+        "name": task.path[-1],
+        "internal_name": ".".join(task.path),
+        "status": task.status,
+        "step_type": task.step_type,
+        "message": task.message,
+        "mock": task.mock,
         "code_identities": [],
         "attempts": [],
         "user_defined_metrics": {},

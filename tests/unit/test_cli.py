@@ -46,9 +46,9 @@ def folded(home: Path) -> Iterator[sqlite3.Connection]:
     """Give a store with one run, `done`, that has one task with two attempts and two series."""
     home.mkdir()
     connection = sqlite3.connect(home / "steplog.db", isolation_level=None)
-    connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 1; COMMIT")
+    connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 2; COMMIT")
     _insert_run(connection, 1, "done", tag="nightly")
-    connection.execute("""INSERT INTO task VALUES (1, 0, '["train"]', 'SUCCESS', '')""")
+    connection.execute("""INSERT INTO task VALUES (1, 0, '["train"]', 'SUCCESS', '', 'task', 0)""")
     sql = "INSERT INTO attempt VALUES (1, 0, ?, ?, ?, 'SUCCESS', '', '{}')"
     connection.executemany(sql, [(number, START, START + 8643) for number in (1, 2)])
     connection.execute("INSERT INTO series VALUES (1, 0, 0, 1, 'loss'), (1, 1, 0, 1, 'note')")

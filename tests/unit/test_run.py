@@ -85,17 +85,20 @@ def test_arguments_go_before_the_environment(home: Path, monkeypatch: pytest.Mon
 
 
 def test_run_says_with_what_it_was_started(home: Path) -> None:
-    """Parameters and the command line stand in the run's first lines."""
+    """Parameters, variables and the command line stand in the run's first lines."""
     run_program(
         """
         import steplog
         with steplog.start_run("r", parameters={"rate": 0.1, "layers": [64, 32]}): pass
         """,
         "--fast",
+        STEPLOG_VAR_region="eu",
+        RUNNABLE_VAR_huge="x" * 100_000,
     )
 
     assert joined(home).parameters == {"rate": 0.1, "layers": [64, 32]}
-    assert joined(home).config == {"command": ["-c", "--fast"]}
+    assert joined(home).config["command"] == ["-c", "--fast"]
+    assert joined(home).config["variables"] == {"region": "eu"}
 
 
 @pytest.mark.parametrize("tag", [2026, "t" * 10_000, "\udc80", None])

@@ -30,7 +30,7 @@ class _Store:
         self.home = home
         self.connection = sqlite3.connect(home / "steplog.db", isolation_level=None)
         self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 1; COMMIT")
+        self.connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 2; COMMIT")
         self.positions: dict[int, int] = {}
         self.series: dict[tuple[int, int, int, Any], int] = {}
 
@@ -46,8 +46,8 @@ class _Store:
         self.insert("run", run_id=run_id, run_no=run_no, **(empty | usual | columns))
 
     def task(self, *path: str, task_no: int = 0, status: str = "SUCCESS", run_no: int = 1) -> None:
-        names = json.dumps(path)
-        self.insert("task", run_no=run_no, task_no=task_no, path=names, status=status, message="")
+        told = {"path": json.dumps(path), "status": status, "message": ""}
+        self.insert("task", run_no=run_no, task_no=task_no, step_type="task", mock=0, **told)
 
     def attempt(self, task_no: int = 0, number: int = 1, **columns: Any) -> None:
         usual = {"start_ts": START, "end_ts": END, "status": "SUCCESS", "message": ""}
@@ -95,6 +95,52 @@ def store(empty: _Store) -> _Store:
     empty.task("train")
     empty.attempt()
     return empty
+
+
+def run_config(task: str, **told: Any) -> dict[str, Any]:
+    """Return the `run_config` of a run of one task."""
+    usual = {
+        "executor": {
+            "service_name": "local",
+            "service_type": "executor",
+            "enable_parallel": False,
+            "placeholders": {},
+        },
+        "run_log_store": {"service_name": "sqlite", "service_type": "run_log_store"},
+        "secrets_handler": {"service_name": "do-nothing", "service_type": "secrets"},
+        "catalog_handler": {"service_name": "file-system", "service_type": "catalog"},
+        "experiment_tracker": {
+            "service_name": "do-nothing",
+            "service_type": "experiment_tracker",
+        },
+        "pipeline_file": "",
+        "parameters_file": None,
+        "configuration_file": None,
+        "tag": "",
+        "run_id": "",
+        "variables": {},
+        "use_cached": False,
+        "original_run_id": "",
+        "dag": {
+            "start_at": task,
+            "name": "",
+            "description": "",
+            "internal_branch_name": "",
+            "steps": {
+                name: {
+                    "type": kind,
+                    "name": name,
+                    "internal_name": name,
+                    "internal_branch_name": "",
+                    "is_composite": False,
+                }
+                for name, kind in ((task, "task"), ("success", "success"), ("fail", "fail"))
+            },
+        },
+        "dag_hash": "",
+        "execution_plan": "chained",
+    }
+    return usual | told
 
 
 CODE = {
@@ -145,7 +191,7 @@ def attempt(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 def test_the_document_is_the_one_of_the_seed(empty: _Store) -> None:
     """All fields of the seed's first run log are there, in its order, in its layout."""
-    empty.run("blazing-colden-0544", config='{"executor":{"service_name":"local"}}')
+    empty.run("blazing-colden-0544", config='{"executor":{"service_name":"slurm"}}')
     empty.task("shell")
     empty.attempt()
     empty.insert("code", run_no=1, task_no=-1, identity=json.dumps(CODE))
@@ -175,11 +221,9 @@ def test_the_document_is_the_one_of_the_seed(empty: _Store) -> None:
             ),
         },
         "parameters": {},
-        "run_config": {
-            "executor": {"service_name": "local"},
-            "tag": "",
-            "run_id": "blazing-colden-0544",
-        },
+        "run_config": run_config(
+            "shell", executor={"service_name": "slurm"}, run_id="blazing-colden-0544"
+        ),
     }
     assert json.dumps(expected, indent=4) + "\n" == empty.written("blazing-colden-0544")
     assert json.dumps(expected) == json.dumps(read_run_log(empty.home, "blazing-colden-0544"))
@@ -369,7 +413,7 @@ def test_a_failed_run_ends_with_a_step_that_says_why(empty: _Store) -> None:
     document = read_run_log(empty.home, "r")
     assert list(document["steps"]) == ["train", "fail"]
     assert document["steps"]["fail"]["message"] == "killed"
-    assert document["run_config"] == {"tag": "t", "run_id": "r"}
+    assert document["run_config"] == run_config("train", tag="t", run_id="r")
 
 
 def test_a_task_named_success_is_not_hidden_by_the_terminal_step(empty: _Store) -> None:
@@ -407,9 +451,9 @@ def test_a_store_that_the_daemon_is_just_making_is_nothing_folded(tmp_path: Path
 
 def test_a_store_of_another_version_is_refused(store: _Store) -> None:
     """A schema of a later release is not guessed at."""
-    store.connection.execute("PRAGMA user_version = 2")
+    store.connection.execute("PRAGMA user_version = 3")
 
-    with pytest.raises(StoreUnreadable, match=r"version 2.*version 1"):
+    with pytest.raises(StoreUnreadable, match=r"version 3.*version 2"):
         read_run_log(store.home, "r")
 
 

@@ -208,10 +208,10 @@ def test_a_store_that_was_deleted_or_replaced_takes_no_more(
 def test_a_failed_transaction_leaves_the_store_usable(database: Database) -> None:
     """Also when the block itself raised."""
     with pytest.raises(ZeroDivisionError), database.transaction() as connection:  # noqa: PT012
-        connection.execute("INSERT INTO backend VALUES ('a', NULL, '')")
+        connection.execute("INSERT INTO backend VALUES ('a', 'memory', 0, NULL, '')")
         raise ZeroDivisionError
 
-    Cursors(database).note_health("b", "why")
+    Cursors(database).configure([("b", "memory")])
 
     assert read(database, "SELECT name FROM backend") == [("b",)]
 
@@ -331,6 +331,7 @@ def test_a_refused_state_is_a_dead_letter_until_one_is_taken(database: Database)
 def test_since_when_a_backend_fails_is_kept_while_it_fails(database: Database) -> None:
     """And forgotten when it answers."""
     cursors = Cursors(database)
+    cursors.configure([("x", "memory")])
     cursors.note_health("x", "first")
     first = cursors.backlog("x")
 

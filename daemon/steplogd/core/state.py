@@ -35,6 +35,8 @@ class Task(msgspec.Struct):
     Attributes:
         no: Its place in the order of appearance, from 0.
         path: The names from the outermost task to it.
+        step_type: What kind of step it is in the run log: a task, or the run's terminal step.
+        mock: Whether it was skipped on purpose.
         occupants: How often it was entered and not come out of.
     """
 
@@ -42,6 +44,8 @@ class Task(msgspec.Struct):
     path: tuple[str, ...]
     status: str = PROCESSING
     message: str = ""
+    step_type: str = "task"
+    mock: bool = False
     attempt: Attempt | None = None
     occupants: int = 0
 

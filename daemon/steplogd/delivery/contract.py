@@ -13,12 +13,12 @@ an answer is sent again, after a restart too: every method must be idempotent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -66,6 +66,27 @@ class Observation(msgspec.Struct, frozen=True):
     step: int
     ts: int
     value: Any
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One thing that a tracker holds of a run, or should hold, in the tracker's own terms.
+
+    Two points are the same when all of their fields are: a backend that rounds times, or maps
+    names, does so for what it expects too.
+
+    Attributes:
+        kind: `metric`, `parameter`, or `run` for its status and the like.
+        name: What the tracker calls it.
+        step: Its step; 0 where the tracker knows none.
+        ts: When it was tracked, in the tracker's own unit; 0 where it does not keep that.
+        value: The value as text.
+    """
+
+    kind: Literal["metric", "parameter", "run"]
+    name: str
+    step: int = 0
+    ts: int = 0
+    value: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -128,6 +149,39 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Let go of this run's resources; the run may be opened again. Never raises."""
+
+
+@runtime_checkable
+class ReachableSession(Session, Protocol):
+    """A session whose run a client in a task can reach by itself; optional."""
+
+    @property
+    def counterpart(self) -> Mapping[str, str]:
+        """What that client needs to reach the run; never a secret.
+
+        It is written into the store, where `steplog.get_experiment_tracker_context` finds it, and
+        given to the function that the entry point group `steplog.clients` names for the backend's
+        type.
+        """
+
+
+@runtime_checkable
+class ReadableSession(Session, Protocol):
+    """A session of a tracker that can be read back, as `steplogd verify` does; optional."""
+
+    def expected(self, batch: Sequence[Observation]) -> Iterable[Point]:
+        """Say what the tracker should hold once it has a batch; contacts nobody."""
+
+    def expected_state(self, run: RunInfo) -> Iterable[Point]:
+        """Say what it should hold of the run itself once that is settled; contacts nobody."""
+
+    def held(self) -> Iterable[Point]:
+        """Read back all that it holds of the run, each point once, in any order.
+
+        Raises:
+            Unavailable: It cannot be read now.
+            Refused: It cannot be read at all, or not completely; the text says why.
+        """
 
 
 class Backend(Protocol):

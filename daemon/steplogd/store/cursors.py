@@ -13,6 +13,7 @@ from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from steplogd.store.database import Database
 
@@ -113,9 +114,11 @@ class Cursors:
         now = time.time_ns() // 1000
         letters = [(backend, run_no, at, clean(why), now) for at, why in (dead or {}).items()]
         with self._database.transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO dead_letter VALUES (?,?,?,?,?)", letters)
+            connection.executemany(
+                "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, 0)", letters
+            )
             connection.execute(
-                "INSERT INTO cursor VALUES (?, ?, ?, 0) ON CONFLICT (backend, run_no) "
+                "INSERT INTO cursor VALUES (?, ?, ?, 0, 0) ON CONFLICT (backend, run_no) "
                 "DO UPDATE SET position = max(position, excluded.position)",
                 (backend, run_no, position),
             )
@@ -125,7 +128,7 @@ class Cursors:
         now = time.time_ns() // 1000
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO cursor VALUES (?, ?, 0, ?) ON CONFLICT (backend, run_no) "
+                "INSERT INTO cursor VALUES (?, ?, 0, ?, 0) ON CONFLICT (backend, run_no) "
                 "DO UPDATE SET revision = max(revision, excluded.revision)",
                 (backend, run_no, revision),
             )
@@ -135,19 +138,29 @@ class Cursors:
             )
             if refusal:
                 connection.execute(
-                    "INSERT INTO dead_letter VALUES (?, ?, 0, ?, ?)",
+                    "INSERT INTO dead_letter VALUES (?, ?, 0, ?, ?, 0)",
                     (backend, run_no, clean(refusal), now),
                 )
+
+    def configure(self, backends: Sequence[tuple[str, str]]) -> None:
+        """Note which backends this daemon delivers to: name and type, in their order."""
+        rows = [(name, kind, place) for place, (name, kind) in enumerate(backends)]
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE backend SET place = NULL")
+            connection.executemany(
+                "INSERT INTO backend VALUES (?, ?, ?, NULL, '') ON CONFLICT (name) "
+                "DO UPDATE SET type = excluded.type, place = excluded.place",
+                rows,
+            )
 
     def note_health(self, backend: str, error: str) -> None:
         """Note since when a backend has failed, and how; or that it answers, with no error."""
         now = time.time_ns() // 1000 if error else None
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO backend VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET error = "
-                "excluded.error, failing_since = CASE WHEN excluded.failing_since IS NULL "
-                "THEN NULL ELSE coalesce(failing_since, excluded.failing_since) END",
-                (backend, now, clean(error)),
+                "UPDATE backend SET error = :error, failing_since = CASE WHEN :now IS NULL "
+                "THEN NULL ELSE coalesce(failing_since, :now) END WHERE name = :name",
+                {"name": backend, "now": now, "error": clean(error)},
             )
 
     def backlog(self, backend: str) -> Backlog:

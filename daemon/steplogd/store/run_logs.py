@@ -90,9 +90,12 @@ def _state(row: dict[str, Any], last_ts: int) -> RunState:
 
 
 def _load_tasks(connection: sqlite3.Connection, run_no: int, state: RunState) -> None:
-    sql = "SELECT task_no, path, status, message FROM task WHERE run_no = ? ORDER BY task_no"
-    for task_no, path, status, message in connection.execute(sql, (run_no,)):
-        task = Task(task_no, tuple(json.loads(path)), status, message)
+    sql = (
+        "SELECT task_no, path, status, message, step_type, mock FROM task "
+        "WHERE run_no = ? ORDER BY task_no"
+    )
+    for task_no, path, status, message, kind, mock in connection.execute(sql, (run_no,)):
+        task = Task(task_no, tuple(json.loads(path)), status, message, kind, bool(mock))
         state.tasks.append(task)
         state.task_by_path[task.path] = task
     sql = (
@@ -158,7 +161,7 @@ def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Chan
     series = [(run_no, no, task, attempt, column(key)) for no, task, attempt, key in changes.series]
     connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?)", series)
     tasks = [_task_row(run_no, state.tasks[task_no]) for task_no in changes.tasks]
-    connection.executemany("INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?)", tasks)
+    connection.executemany("INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?)", tasks)
     attempts = [_attempt_row(run_no, no, attempt) for (no, _), attempt in changes.attempts.items()]
     connection.executemany("INSERT OR REPLACE INTO attempt VALUES (?,?,?,?,?,?,?,?)", attempts)
     writers = [_writer_row(run_no, state.writers[w]) for w in changes.writers]
@@ -178,7 +181,8 @@ def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Chan
 
 
 def _task_row(run_no: int, task: Task) -> tuple[Any, ...]:
-    return run_no, task.no, json.dumps(task.path), task.status, clean(task.message)
+    told = task.status, clean(task.message), clean(task.step_type), int(task.mock)
+    return run_no, task.no, json.dumps(task.path), *told
 
 
 def _attempt_row(run_no: int, task_no: int, attempt: Attempt) -> tuple[Any, ...]:

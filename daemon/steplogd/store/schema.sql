@@ -1,4 +1,4 @@
--- The tables of steplog.db, schema version 1. sdk/FORMAT.md says what readers may rely on.
+-- The tables of steplog.db, schema version 2. sdk/FORMAT.md says what readers may rely on.
 -- Times are microseconds since the epoch. JSON texts are in the spool's value encoding.
 
 CREATE TABLE run (
@@ -34,6 +34,8 @@ CREATE TABLE task (
     path TEXT NOT NULL,                 -- JSON array: the names from the outermost task to it
     status TEXT NOT NULL,
     message TEXT NOT NULL,
+    step_type TEXT NOT NULL,            -- task, success, fail, …
+    mock INTEGER NOT NULL,              -- 1: it was skipped on purpose
     PRIMARY KEY (run_no, task_no)
 ) WITHOUT ROWID;
 
@@ -115,6 +117,7 @@ CREATE TABLE cursor (
     run_no INTEGER NOT NULL REFERENCES run,
     position INTEGER NOT NULL,          -- of the last observation that was acknowledged
     revision INTEGER NOT NULL,          -- of the run, as it was last settled
+    replay INTEGER NOT NULL,            -- counts how often it was set back to the start
     PRIMARY KEY (backend, run_no)
 ) WITHOUT ROWID;
 
@@ -124,11 +127,21 @@ CREATE TABLE dead_letter (
     position INTEGER NOT NULL,          -- of the observation; 0: of the run's own state
     reason TEXT NOT NULL,
     ts INTEGER NOT NULL,
+    is_due INTEGER NOT NULL,            -- 1: somebody asked for it to be sent once more
     PRIMARY KEY (backend, run_no, position)
+) WITHOUT ROWID;
+
+CREATE TABLE counterpart (              -- where a client in a task finds the run in the tracker
+    backend TEXT NOT NULL,
+    run_no INTEGER NOT NULL REFERENCES run,
+    address TEXT NOT NULL,              -- JSON object of texts, as the backend's client takes it
+    PRIMARY KEY (backend, run_no)
 ) WITHOUT ROWID;
 
 CREATE TABLE backend (
     name TEXT PRIMARY KEY,
+    type TEXT NOT NULL,                 -- as in the configuration
+    place INTEGER,                      -- in the configuration, from 0; NULL when it is not there
     failing_since INTEGER,              -- NULL while it answers
     error TEXT NOT NULL                 -- the last one, "" while it answers
 ) WITHOUT ROWID;
