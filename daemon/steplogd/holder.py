@@ -8,11 +8,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from steplog.served import LOCK_NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LOCK_NAME: Final = "steplogd.lock"
 _ATTEMPTS: Final = 20  # `holder_of` holds the lock for a moment
 _PAUSE_SECONDS: Final = 0.01
 
@@ -30,7 +31,7 @@ def hold(home: Path) -> Iterator[None]:
         OSError: The home cannot be written.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not _lock(fd):
             pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
@@ -41,23 +42,6 @@ def hold(home: Path) -> Iterator[None]:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
-    finally:
-        os.close(fd)
-
-
-def holder_of(home: Path) -> int | None:
-    """Return the process id of the daemon that holds a home; None when none does."""
-    try:
-        fd = os.open(home / _LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.pread(fd, 32, 0).strip()
-        return int(pid) if pid.isdigit() else None
-    else:
-        return None
     finally:
         os.close(fd)
 

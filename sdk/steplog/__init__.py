@@ -9,7 +9,13 @@ from steplog.errors import (
 )
 from steplog.run import Run, get_run_id, start_run
 from steplog.task import task
-from steplog.tracking import configure, get_run_log, track, track_this
+from steplog.tracking import (
+    configure,
+    get_experiment_tracker_context,
+    get_run_log,
+    track,
+    track_this,
+)
 
 __all__ = [
     "InvalidName",
@@ -19,6 +25,7 @@ __all__ = [
     "StoreUnreadable",
     "TrackingError",
     "configure",
+    "get_experiment_tracker_context",
     "get_run_id",
     "get_run_log",
     "start_run",

@@ -10,6 +10,7 @@ from steplog.run import current_place, get_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 
 def track_this(step: int = 0, **values: Any) -> None:
@@ -63,6 +64,35 @@ def get_run_log(run_id: str | None = None) -> dict[str, Any]:
     from steplog.run_log import read_run_log  # brings sqlite3, which tracking does not need
 
     return read_run_log(default_home(), run_id or get_run_id())
+
+
+def get_experiment_tracker_context(
+    backend: str | None = None, *, timeout_seconds: float = 10.0
+) -> AbstractContextManager[Any]:
+    """Give the tracker's own client, at the run that the daemon feeds, for what only it can do.
+
+        with steplog.get_experiment_tracker_context() as run:
+            if run is not None:
+                mlflow.sklearn.log_model(model, name="model")
+
+    With MLflow, that MLflow run is active in the block, and the daemon still says when it ends;
+    with W&B the block gets the run object. Without a backend, without a daemon, or when nothing is
+    known of the run in time, the block gets None, and the log `steplog` says why where a backend
+    was configured.
+
+    Unlike all the rest of steplog it waits for a daemon and a tracker, and what is called in the
+    block is the tracker's own: that may block and raise as it always does. Safe in any thread and
+    process; MLflow's tracking URI is one for the whole process, and is set back when the last block
+    is left.
+
+    Args:
+        backend: The name of a backend in the daemon's configuration; without one, the first that
+            has a client.
+        timeout_seconds: How long to wait at most until the daemon knows the run there.
+    """
+    from steplog.client import client_context  # brings sqlite3, which tracking does not need
+
+    return client_context(backend, timeout_seconds)
 
 
 def configure(*, strict: bool | None = None) -> None:

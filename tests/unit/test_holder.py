@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steplogd.holder import HomeHeld, hold, holder_of
+from steplog.served import holder_of
+from steplogd.holder import HomeHeld, hold
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from steplog.home import database_path, spool_folder
+from steplog.served import holder_of
 from steplogd.config import find_config, load_config
-from steplogd.holder import holder_of
 from steplogd.intake.tail import list_spools
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from steplogd.delivery.contract import Observation, Refused, RunInfo
+from steplogd.delivery.contract import Observation, ReachableSession, Refused, RunInfo
 
 if TYPE_CHECKING:
     from steplogd.delivery.contract import Backend, Session
@@ -46,6 +46,9 @@ class Ledger(Protocol):
 
     def settle(self, backend: str, run_no: int, revision: int, refusal: str = "") -> None:
         """Note that the run's own state was sent, or refused."""
+
+    def note_counterpart(self, backend: str, run_no: int, address: dict[str, str]) -> None:
+        """Note where a client in a task finds the run in the tracker."""
 
     def note_health(self, backend: str, error: str) -> None:
         """Note that a backend fails, or with no error that it answers."""
@@ -118,7 +121,10 @@ class Courier:
     def _session(self, run_no: int, run: dict[str, Any]) -> Session:
         session = self._sessions.get(run_no)
         if session is None:
-            session = self._sessions[run_no] = self._backend.open(_info(run))
+            session = self._backend.open(_info(run))
+            if isinstance(session, ReachableSession):
+                self._ledger.note_counterpart(self.name, run_no, dict(session.counterpart))
+            self._sessions[run_no] = session
         return session
 
     def _deliver(self, session: Session, run_no: int, batch: list[Observation]) -> None:

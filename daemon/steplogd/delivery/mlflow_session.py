@@ -11,6 +11,7 @@ import structlog
 
 from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.mlflow_client import without_credentials
 from steplogd.delivery.mlflow_entities import (
     MAX_TAG,
     Layout,
@@ -59,6 +60,15 @@ class MlflowSession:
         self._find = find
         self._names = Names()
         self._found: Run | None = find(run)
+
+    @property
+    def counterpart(self) -> dict[str, str]:
+        """Where a task's own client finds the run; see `mlflow_client`."""
+        if self._found is None:
+            return {}
+        info = self._found.info
+        uri = without_credentials(self._client.tracking_uri)
+        return {"tracking_uri": uri, "run_id": info.run_id, "experiment_id": info.experiment_id}
 
     def send(self, batch: Sequence[Observation]) -> None:
         """Log a batch; what would change a param is refused, after all the others are logged."""

@@ -153,6 +153,12 @@ class Cursors:
                 rows,
             )
 
+    def note_counterpart(self, backend: str, run_no: int, address: dict[str, str]) -> None:
+        """Note where a client in a task finds the run in the tracker."""
+        row = (backend, run_no, json.dumps(address))
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO counterpart VALUES (?, ?, ?)", row)
+
     def note_health(self, backend: str, error: str) -> None:
         """Note since when a backend has failed, and how; or that it answers, with no error."""
         now = time.time_ns() // 1000 if error else None
