@@ -1,6 +1,7 @@
 """steplog: track experiments by appending lines to a local file; a daemon does the rest."""
 
 from steplog.errors import (
+    AttemptNotFound,
     InvalidName,
     RunNotFound,
     SteplogError,
@@ -18,6 +19,7 @@ from steplog.tracking import (
 )
 
 __all__ = [
+    "AttemptNotFound",
     "InvalidName",
     "Run",
     "RunNotFound",

@@ -19,6 +19,10 @@ class RunNotFound(SteplogError, LookupError):
     """No run of that id is in the run log."""
 
 
+class AttemptNotFound(SteplogError, LookupError):
+    """No task of the run has an attempt of that number."""
+
+
 class StoreUnreadable(SteplogError):
     """`steplog.db` is missing, of another version, or not to be read by this user."""
 

@@ -10,7 +10,8 @@ import msgspec
 
 from steplog.documents import Items, Members, materialise, write_json
 from steplog.run_config import run_config
-from steplog.store_reader import find_run, rows, snapshot, task_path, text
+from steplog.series import find_members
+from steplog.store_reader import find_run, rows, snapshot, task_path, tasks_of_attempt, text
 from steplog.times import show_duration, show_time
 from steplog.values import from_column, map_from_json
 
@@ -40,25 +41,33 @@ _CATALOG_FIELDS: Final = {
 }
 
 
-def read_run_log(source: Path | sqlite3.Connection, run_id: str) -> dict[str, Any]:
+def read_run_log(
+    source: Path | sqlite3.Connection, run_id: str, attempt: int | None = None
+) -> dict[str, Any]:
     """Return the document, with the values as they were tracked: NaN is the float.
 
     Args:
         source: The home, or an open connection to its store.
         run_id: The run; it may still go on.
+        attempt: Of each task only this attempt, and what was tracked in it. Tasks without it are
+            left out; one that has it within a task that has not stands under a bare step log.
 
     Raises:
         InvalidName: The run id is none.
         RunNotFound: The run log has no such run.
+        AttemptNotFound: No task of the run has this attempt.
         StoreUnreadable: The store is missing, of another version, or cannot be read.
     """
     with snapshot(source) as connection:
-        document: dict[str, Any] = materialise(_document(connection, run_id))
+        document: dict[str, Any] = materialise(_document(connection, run_id, attempt))
         return document
 
 
 def write_run_log(
-    source: Path | sqlite3.Connection, run_id: str, write: Callable[[str], object]
+    source: Path | sqlite3.Connection,
+    run_id: str,
+    write: Callable[[str], object],
+    attempt: int | None = None,
 ) -> None:
     """Write the document as indented JSON in ASCII, with an LF at the end.
 
@@ -66,11 +75,11 @@ def write_run_log(
     with some 64 KiB at a time, and a temporary file of SQLite's holds what is to be sorted.
 
     Raises:
-        InvalidName, RunNotFound, StoreUnreadable: As `read_run_log`.
+        InvalidName, RunNotFound, AttemptNotFound, StoreUnreadable: As `read_run_log`.
         Exception: What `write` raises; a part of the document may have been written.
     """
     with snapshot(source) as connection:
-        write_json(_document(connection, run_id), write)
+        write_json(_document(connection, run_id, attempt), write)
 
 
 class _Task(msgspec.Struct, frozen=True):
@@ -80,12 +89,14 @@ class _Task(msgspec.Struct, frozen=True):
     message: str
     step_type: str = "task"
     mock: bool = False
+    attempt: int | None = None  # the only one to show
 
 
-def _document(connection: sqlite3.Connection, run_id: str) -> dict[str, Any]:
+def _document(connection: sqlite3.Connection, run_id: str, attempt: int | None) -> dict[str, Any]:
     run = find_run(connection, run_id)
-    _find_latest(connection, run.run_no)
     tasks = _tasks(connection, run.run_no)
+    shown = tasks if attempt is None else _of_attempt(connection, run, tasks, attempt)
+    _find_latest(connection, run.run_no, attempt)
     config = run_config(run, _trackers(connection), (task.path for task in tasks))
     return {
         "run_id": run.run_id,
@@ -94,7 +105,7 @@ def _document(connection: sqlite3.Connection, run_id: str) -> dict[str, Any]:
         "tag": run.tag,
         "original_run_id": config["original_run_id"],
         "status": run.status,
-        "steps": Members(_steps(connection, run, tasks)),
+        "steps": Members(_steps(connection, run, shown)),
         "parameters": run.parameters,
         "run_config": config,
     }
@@ -111,27 +122,27 @@ def _tasks(connection: sqlite3.Connection, run_no: int) -> list[_Task]:
     ]
 
 
+def _of_attempt(
+    connection: sqlite3.Connection, run: RunRow, tasks: list[_Task], attempt: int
+) -> list[_Task]:
+    """Return the tasks that have this attempt, to show no other."""
+    having = tasks_of_attempt(connection, run, attempt)
+    replace = msgspec.structs.replace
+    return [replace(task, attempt=attempt) for task in tasks if task.task_no in having]
+
+
 def _trackers(connection: sqlite3.Connection) -> list[str]:
     """Return the types of the backends that the daemon delivers to, each once."""
     sql = "SELECT type FROM backend WHERE place IS NOT NULL GROUP BY type ORDER BY min(place)"
     return [kind for (kind,) in rows(connection, sql)]
 
 
-def _find_latest(connection: sqlite3.Connection, run_no: int) -> None:
+def _find_latest(connection: sqlite3.Connection, run_no: int, attempt: int | None) -> None:
     """Make a temporary table of the latest observation for each task, key and step.
 
-    The series of a task's attempts count as one, named by the first of them. The table holds
-    positions and no values, which may be long.
+    The table holds positions and no values, which may be long.
     """
-    connection.execute(
-        "CREATE TEMPORARY TABLE member "
-        "(series_no INTEGER PRIMARY KEY, task_no INTEGER, first INTEGER)"
-    )
-    connection.execute(
-        "INSERT INTO temp.member SELECT series_no, task_no, "
-        "min(series_no) OVER (PARTITION BY task_no, key) FROM main.series WHERE run_no = ?",
-        (run_no,),
-    )
+    find_members(connection, run_no, attempt)
     connection.execute(
         "CREATE TEMPORARY TABLE latest (task_no INTEGER, first INTEGER, step INTEGER, "
         "position INTEGER, PRIMARY KEY (task_no, first, step)) WITHOUT ROWID"
@@ -189,7 +200,7 @@ def _common_status(tasks: list[_Task]) -> str:
 def _step_log(connection: sqlite3.Connection, run_no: int, task: _Task) -> dict[str, Any]:
     step_log = _bare_step_log(task)
     step_log["code_identities"] = Items(_code(connection, run_no, task.task_no))
-    step_log["attempts"] = Items(_attempts(connection, run_no, task.task_no))
+    step_log["attempts"] = Items(_attempts(connection, run_no, task))
     step_log["user_defined_metrics"] = Members(_metrics(connection, run_no, task.task_no))
     step_log["data_catalog"] = Items(_catalog(connection, run_no, task.task_no))
     return step_log
@@ -241,14 +252,13 @@ def _fields(fields: dict[str, Any], column: str | bytes) -> dict[str, Any]:
     return {name: known.get(name, default) for name, default in fields.items()}
 
 
-def _attempts(
-    connection: sqlite3.Connection, run_no: int, task_no: int
-) -> Iterator[dict[str, Any]]:
+def _attempts(connection: sqlite3.Connection, run_no: int, task: _Task) -> Iterator[dict[str, Any]]:
     sql = (
         "SELECT number, start_ts, end_ts, status, message, parameters FROM attempt "
-        "WHERE run_no = ? AND task_no = ? ORDER BY number"
+        "WHERE run_no = ? AND task_no = ? AND number = ifnull(?, number) ORDER BY number"
     )
-    for number, start, end, status, message, parameters in rows(connection, sql, run_no, task_no):
+    found = rows(connection, sql, run_no, task.task_no, task.attempt)
+    for number, start, end, status, message, parameters in found:
         attempt = _attempt(number, (start, end), status, text(message))
         yield {**attempt, "parameters": map_from_json(parameters)}
 

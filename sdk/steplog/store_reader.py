@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from steplog.errors import RunNotFound, StoreUnreadable
+from steplog.errors import AttemptNotFound, RunNotFound, StoreUnreadable
 from steplog.home import database_path
 from steplog.names import check_run_id
 from steplog.values import load, map_from_json
@@ -111,6 +111,23 @@ def find_run(connection: sqlite3.Connection, run_id: str) -> RunRow:
         f"no run {run_id} is in the run log; `steplog ls` lists the runs, and "
         "`steplogd drain` folds what was tracked while no `steplogd run` was there to do it"
     )
+
+
+def tasks_of_attempt(connection: sqlite3.Connection, run: RunRow, number: int) -> set[int]:
+    """Return the numbers of the run's tasks that have an attempt of this number.
+
+    Raises:
+        AttemptNotFound: None has.
+    """
+    ((last,),) = rows(connection, "SELECT max(number) FROM attempt WHERE run_no = ?", run.run_no)
+    if last is None:
+        raise AttemptNotFound(f"no task of run {run.run_id} has attempts; leave the attempt out")
+    if not 1 <= number <= last:
+        raise AttemptNotFound(
+            f"no task of run {run.run_id} has an attempt {number}; they go from 1 to {last}"
+        )
+    sql = "SELECT task_no FROM attempt WHERE run_no = ? AND number = ?"
+    return {task_no for (task_no,) in rows(connection, sql, run.run_no, number)}
 
 
 def text(column: str | bytes) -> str:

@@ -8,6 +8,11 @@ from typing import Final
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def to_ts(time: datetime) -> int:
+    """Return a time that carries its offset as microseconds since the epoch."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
 def show_time(ts: int) -> str:
     """Return microseconds since the epoch as UTC, such as `2024-01-09 05:44:42.841295`.
 

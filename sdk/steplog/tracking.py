@@ -47,23 +47,26 @@ def track(values: Mapping[str, Any], step: int = 0) -> None:
     place.track(at, values, step)
 
 
-def get_run_log(run_id: str | None = None) -> dict[str, Any]:
+def get_run_log(run_id: str | None = None, *, attempt: int | None = None) -> dict[str, Any]:
     """Return the run log of a run, as the daemon last committed it.
 
     Args:
         run_id: The run; without one, the run that this call would track to.
+        attempt: Of each task only this attempt, from 1, and what was tracked in it; tasks that have
+            no such attempt are left out.
 
     Returns:
         The document that `steplog show --json` prints, with NaN and infinities as floats.
 
     Raises:
         RunNotFound: The daemon has folded no such run, or not yet.
+        AttemptNotFound: No task of the run has this attempt, or not yet.
         StoreUnreadable: No daemon has ever folded anything here, or it is not for us to read.
     """
     from steplog.home import default_home
     from steplog.run_log import read_run_log  # brings sqlite3, which tracking does not need
 
-    return read_run_log(default_home(), run_id or get_run_id())
+    return read_run_log(default_home(), run_id or get_run_id(), attempt)
 
 
 def get_experiment_tracker_context(

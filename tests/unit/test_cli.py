@@ -139,6 +139,11 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["tail", "a\nb\x1b[31m"],
         ["show"],
         ["show", "a/b"],
+        ["show", "r", "--attempt", "0"],
+        ["compare"],
+        ["compare", "r"],
+        ["compare", "r", "s", "r"],
+        ["compare", "r", "a/b"],
         ["ls", "surplus"],
     ],
 )
@@ -165,6 +170,7 @@ def test_a_wrong_call_is_one_sentence_and_status_2(
         (["tail", "r", "--no-follow"], "track something first"),
         (["show", "r"], "steplogd drain"),
         (["show", "r", "--json"], "steplogd drain"),
+        (["compare", "r", "s"], "steplogd drain"),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1(
@@ -612,9 +618,13 @@ def test_show_summarises_a_run(folded: sqlite3.Connection, capsys: Any) -> None:
         "lost          2 calls that could not be recorded",
         "",
         "task train  SUCCESS, 2 attempts",
-        "  KEY   COUNT  LAST STEP  LAST VALUE     MIN   MAX",
-        "  loss  2      2          0.25           0.25  0.5",
-        '  note  1      0          "hot\\x1b[31m"  -     -',
+        "  ATTEMPT  STATUS   STARTED              DURATION        MESSAGE",
+        "  1        SUCCESS  2024-01-09 05:44:42  0:00:00.008643",
+        "  2        SUCCESS  2024-01-09 05:44:42  0:00:00.008643",
+        "",
+        "  KEY   COUNT  LAST STEP  LAST VALUE     MIN   MAX  ATTEMPTS",
+        "  loss  2      2          0.25           0.25  0.5  1",
+        '  note  1      0          "hot\\x1b[31m"  -     -    1',
     ]
 
 

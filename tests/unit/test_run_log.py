@@ -14,9 +14,10 @@ import pytest
 import steplogd.store
 from steplog import values
 from steplog.errors import InvalidName, RunNotFound, StoreUnreadable
+from steplog.run_list import Selection, list_runs
 from steplog.run_log import read_run_log, write_run_log
 from steplog.store_reader import NothingFolded
-from steplog.summaries import list_runs, summarise
+from steplog.summaries import summarise
 
 SCHEMA = Path(steplogd.store.__file__).with_name("schema.sql").read_text("utf-8")
 START = 1704779082841295  # 2024-01-09 05:44:42.841295
@@ -570,7 +571,7 @@ def test_runs_are_listed_newest_first_and_by_tag(empty: _Store) -> None:
     found = list_runs(empty.home)
     assert [run.run_id for run in found] == ["new", "mid", "old"]
     assert (found[0].parameters, found[0].killed, found[1].killed) == ({"lr": 0.1}, False, True)
-    assert [run.run_id for run in list_runs(empty.home, "a")] == ["old"]
+    assert [run.run_id for run in list_runs(empty.home, Selection(tag="a"))] == ["old"]
 
 
 def test_a_summary_counts_and_bounds_each_series(store: _Store) -> None:
@@ -583,7 +584,7 @@ def test_a_summary_counts_and_bounds_each_series(store: _Store) -> None:
     store.observe("flag", True)
 
     (task,) = summarise(store.home, "r").tasks
-    assert (task.path, task.attempts) == (("train",), 2)
+    assert (task.path, [attempt.number for attempt in task.attempts]) == (("train",), [1, 2])
     loss, note, flag = task.series
     assert (
         loss.key,

@@ -114,10 +114,10 @@ async def _show_progress(
 
 
 def _observations(home: Path, run_id: str) -> int:
-    from steplog.summaries import list_runs
+    from steplog.run_list import Selection, list_runs
 
     try:
-        runs = list_runs(home, tag="digits")
+        runs = list_runs(home, Selection(tag="digits"))
     except SteplogError:
         return 0
     return next((run.observations for run in runs if run.run_id == run_id), 0)

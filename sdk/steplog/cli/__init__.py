@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "tail": "read a spool as it grows",
     "ls": "list the runs",
     "show": "show a run: its tasks, attempts and metrics",
+    "compare": "show runs side by side, and mark what differs",
 }
 """Each is a module of this package with a function `run`, imported when it is called for."""
 

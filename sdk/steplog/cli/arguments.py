@@ -62,6 +62,14 @@ def natural(text: str) -> int:
     return number
 
 
+def positive(text: str) -> int:
+    """Take a whole number above zero as an argument."""
+    number = int64(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def home() -> Path:
     """Return the home that the environment names.
 

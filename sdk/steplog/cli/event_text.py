@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from steplog.cli.terminal import sanitise, show_pairs
+from steplog.cli.terminal import paint, sanitise, show_pairs
 from steplog.events import (
     Catalog,
     Code,
@@ -45,7 +45,7 @@ def describe(event: AnyEvent, *, has_colours: bool = False) -> str:
     kind = f"{_kind(event):<7}"
     colour = _COLOURS.get(type(event)) if has_colours else None
     if colour is not None:
-        kind = f"\x1b[{colour}m{kind}\x1b[0m"
+        kind = paint(kind, colour)
     path = _path(event)
     parts = [_time_of_day(event), kind, ".".join(path), _said(event)]
     return "  ".join([*parts[:2], *(sanitise(part) for part in parts[2:] if part)]).rstrip()

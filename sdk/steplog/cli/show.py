@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.cli.arguments import CommandParser, home, run_id
+from steplog.cli.arguments import CommandParser, home, positive, run_id
+from steplog.cli.attempt_text import attempt_rows, ranges
+from steplog.cli.run_fields import duration_text, status_text
 from steplog.cli.terminal import align, sanitise, show_pairs, show_short
 from steplog.run_log import write_run_log
 from steplog.summaries import summarise
-from steplog.times import show_duration, show_time
+from steplog.times import show_time
 
 if TYPE_CHECKING:
     import argparse
@@ -23,10 +25,13 @@ _TEXT_CHARACTERS: Final = 200
 _HEADER: Final = ("  KEY", "COUNT", "LAST STEP", "LAST VALUE", "MIN", "MAX")
 
 _EXAMPLE: Final = """\
-The run log is what the daemon has folded so far; times are UTC.
+The run log is what the daemon has folded so far; times are UTC. Attempts of a task are one: the
+later value of a key and step counts. --attempt shows one of them alone, and what was tracked in it;
+tasks without it are left out.
 
 example:
   steplog show my-run
+  steplog show my-run --attempt 1
   steplog show my-run --json | jq .steps.train.user_defined_metrics.loss"""
 
 
@@ -35,32 +40,32 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     where = home()
     if arguments.json:
-        write_run_log(where, arguments.run, sys.stdout.write)
+        write_run_log(where, arguments.run, sys.stdout.write, arguments.attempt)
         return 0
-    summary = summarise(where, arguments.run)
+    summary = summarise(where, arguments.run, arguments.attempt)
     sys.stdout.writelines(f"{line}\n" for line in align(list(_about(summary.run))))
     for task in summary.tasks:
-        sys.stdout.writelines(f"{line}\n" for line in _task_lines(task))
+        sys.stdout.writelines(f"{line}\n" for line in _task_lines(task, arguments.attempt))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("steplog show", "Show a run.", _EXAMPLE)
     parser.add_argument("run", type=run_id, metavar="RUN", help="the run")
+    parser.add_argument("--attempt", type=positive, metavar="N", help="only this attempt of tasks")
     parser.add_argument("--json", action="store_true", help="print the run log as one document")
     return parser
 
 
 def _about(run: RunRow) -> Iterator[tuple[str, str]]:
-    status = f"{run.status} (killed)" if run.killed else run.status
     yield "run", run.run_id
-    yield "status", f"{status}  {sanitise(run.message)}"
+    yield "status", f"{status_text(run)}  {sanitise(run.message)}"
     if run.tag:
         yield "tag", sanitise(run.tag)
     yield "started", show_time(run.start_ts)
     if run.end_ts is not None:
         yield "ended", show_time(run.end_ts)
-        yield "duration", show_duration(run.start_ts, run.end_ts)
+        yield "duration", duration_text(run) or ""
     yield "observations", f"{run.observations:,}"
     if run.parameters:
         yield "parameters", show_pairs(run.parameters, _TEXT_CHARACTERS)
@@ -79,13 +84,27 @@ def _trouble(run: RunRow) -> Iterator[tuple[str, str]]:
             yield name, f"{count:,} {what}"
 
 
-def _task_lines(task: TaskSummary) -> Iterator[str]:
-    attempts = "1 attempt" if task.attempts == 1 else f"{task.attempts:,} attempts"
+def _task_lines(task: TaskSummary, attempt: int | None) -> Iterator[str]:
+    attempts = "1 attempt" if len(task.attempts) == 1 else f"{len(task.attempts):,} attempts"
+    shown = attempts if attempt is None else f"showing attempt {attempt}"
     told = f"  {sanitise(task.message)}" if task.message else ""
     yield ""
-    yield f"task {sanitise('.'.join(task.path))}  {task.status}, {attempts}{told}"
+    yield f"task {sanitise('.'.join(task.path))}  {task.status}, {shown}{told}"
+    has_several = len(task.attempts) > 1
+    if has_several or attempt is not None:
+        yield from align(list(attempt_rows(task.attempts)))
+        if task.series:
+            yield ""
     if task.series:
-        yield from align([_HEADER, *map(_series_row, task.series)])
+        yield from align(list(_series_rows(task.series, has_several)))
+
+
+def _series_rows(found: list[SeriesSummary], has_several: bool) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each series; with several attempts, it says which of them tracked it."""
+    yield (*_HEADER, "ATTEMPTS") if has_several else _HEADER
+    for series in found:
+        row = _series_row(series)
+        yield (*row, ranges(series.attempts)) if has_several else row
 
 
 def _series_row(series: SeriesSummary) -> tuple[str, ...]:

@@ -54,6 +54,11 @@ def is_coloured(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def paint(text: str, colour: int) -> str:
+    """Return the text in one of a terminal's colours."""
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
 def _show(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
