@@ -60,7 +60,7 @@ def map_from_json(text: str | bytes) -> dict[str, Any]:
 
 def to_column(value: Any) -> float | int | str:
     """Turn a decoded value into what SQLite keeps without loss: a number, or else JSON text."""
-    if value.__class__ is float and value - value == 0.0:
+    if value.__class__ is float and value == value:  # SQLite takes infinities, but no NaN
         return value
     if value.__class__ is int and _INT64_MIN <= value <= _INT64_MAX:
         return value

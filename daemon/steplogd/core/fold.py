@@ -86,7 +86,7 @@ class Fold:
                 if series_no is None:
                     series_no = self._add_series(place, key)
                 state.position += 1
-                # Finite floats, most of all values, are their own column.
+                # Floats, most of all values, are their own column.
                 column = value if value.__class__ is float else to_column(value)
                 if column != column:
                     column = to_column(value)
