@@ -52,7 +52,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(str(error), 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 1)
+        advice = "see that it can be used, or set STEPLOG_HOME to another folder"
+        return _fail(f"{where}{error.strerror or error}; {advice}", 1)
     except KeyboardInterrupt:
         return 130
 

@@ -77,7 +77,8 @@ def find_config(given: str | None = None) -> Path | None:
     named = given or os.environ.get("STEPLOG_CONFIG")
     if named:
         if not Path(named).is_file():
-            raise ConfigError(f"{named}: there is no such file; name one that exists.")
+            what = "it is no file" if Path(named).exists() else "there is no such file"
+            raise ConfigError(f"{named}: {what}; name one that exists.")
         return Path(named)
     config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     usual = [Path("/etc/steplog/steplogd.toml")]
@@ -184,9 +185,14 @@ def _home(settings: Settings) -> Path:
     if "\0" in settings.home:
         raise ConfigError("The home holds a NUL character: write a path without one.")
     try:
-        return Path(settings.home).expanduser().absolute() if settings.home else default_home()
+        home = Path(settings.home).expanduser().absolute() if settings.home else default_home()
     except RuntimeError as error:
         raise ConfigError(f"There is no home directory ({error}): set STEPLOG_HOME.") from error
+    with contextlib.suppress(OSError):  # not for this user to see: whoever uses it will say so
+        nearest = next(path for path in (home, *home.parents) if path.exists())
+        if not nearest.is_dir():
+            raise ConfigError(f"The home {home} cannot be made: {nearest} is no folder.")
+    return home
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from steplog.home import HOME_MODE, document_path
+from steplog.home import document_path, make_folder
 from steplog.run_log import write_run_log
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ class DocumentWriter:
 
     def _write(self, run_id: str) -> None:
         path = document_path(self._home, run_id)
-        path.parent.mkdir(mode=HOME_MODE, exist_ok=True)
+        make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.tmp")
         try:
-            with unfinished.open("w", encoding="utf-8") as file:
+            with open(unfinished, "w", encoding="utf-8", opener=_open_private) as file:
                 write_run_log(self._home, run_id, file.write)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

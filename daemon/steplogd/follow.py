@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0
 _CHECKS_PER_GRACE: Final = 2
+_UNLISTED: Final = "spools cannot be listed"
+_UNCOMMITTED: Final = "run log cannot be committed"
+_UNENDED: Final = "end of runs cannot be committed"
 
 _log = structlog.get_logger()
 R = TypeVar("R")
@@ -56,6 +59,7 @@ class Follower:
         self._one_thread = CapacityLimiter(1)
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
+        self._troubles: dict[str, str] = {}
 
     async def watch(self) -> None:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
@@ -122,7 +126,9 @@ class Follower:
         try:
             self._mark(await self.in_line(self._line.spools.grown))
         except OSError as error:
-            _log.error("spools cannot be listed, trying again", reason=str(error))
+            self._say_once(_UNLISTED, str(error))
+        else:
+            self._say_mended(_UNLISTED)
 
     async def _fold_once(self) -> None:
         """Fold a piece of all that is marked; what is left of it stays marked."""
@@ -133,9 +139,10 @@ class Follower:
             raise
         except StoreError as error:
             self._mark(run_ids)
-            _log.error("run log cannot be committed, trying again", reason=str(error))
+            self._say_once(_UNCOMMITTED, str(error))
             await self.pause(_RETRY_SECONDS)
             return
+        self._say_mended(_UNCOMMITTED)
         came_meanwhile, self._dirty = self._dirty, {}
         self._mark([*done.skipped, *came_meanwhile, *done.unfinished])
         self._on_advance(done.advanced)
@@ -148,11 +155,22 @@ class Follower:
         except StoreUnusable:
             raise
         except StoreError as error:
-            _log.error("end of runs cannot be committed, trying again", reason=str(error))
+            self._say_once(_UNENDED, str(error))
             return
+        self._say_mended(_UNENDED)
         if ended:
             self._on_advance(ended)
             self._on_end()
+
+    def _say_once(self, trouble: str, reason: str) -> None:
+        """Log a trouble when it begins and when its reason changes, not for each attempt."""
+        if self._troubles.get(trouble) != reason:
+            self._troubles[trouble] = reason
+            _log.error(f"{trouble}, trying again", reason=reason)
+
+    def _say_mended(self, trouble: str) -> None:
+        if self._troubles.pop(trouble, None) is not None:
+            _log.info("what could not be done is done", trouble=trouble)
 
     def _mark(self, run_ids: Iterable[str]) -> None:
         self._dirty |= dict.fromkeys(run_ids)

@@ -8,6 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from steplog.home import make_folder
 from steplog.served import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def hold(home: Path) -> Iterator[None]:
         HomeHeld: Another daemon does.
         OSError: The home cannot be written.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(home)
     fd = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not _lock(fd):

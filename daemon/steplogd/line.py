@@ -177,10 +177,6 @@ class Line:
         changes = run.fold.take_changes()
         if changes.has_arrival:
             run.empty_since = None
-        for malformed in changes.set_aside[:1]:
-            _log.warning(
-                "line set aside", run=run_id, offset=malformed.offset, reason=malformed.reason[:200]
-            )
         return _Folded(run_id, run, changes, chunk)
 
     def _take_up(self, run_id: str) -> _OpenRun:
@@ -205,6 +201,7 @@ class Line:
         self._run_logs.commit((one.run.folded, one.changes) for one in folded)
         for one in folded:
             self._failed.discard(one.run_id)
+            _log_set_aside(one)
             if one.chunk is not None:
                 self.spools.note_folded(one.run_id, one.chunk)
             if one.run.folded.state.status != PROCESSING:
@@ -229,6 +226,16 @@ def _together(passes: list[Pass]) -> Pass:
         whole.advanced |= one.advanced
         whole.unfinished += one.unfinished
     return whole
+
+
+def _log_set_aside(folded: _Folded) -> None:
+    for malformed in folded.changes.set_aside[:1]:
+        _log.warning(
+            "line set aside",
+            run=folded.run_id,
+            offset=malformed.offset,
+            reason=malformed.reason[:200],
+        )
 
 
 def _log_end(run_id: str, run: _OpenRun) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from anyio import to_thread
 
-from steplog.home import HOME_MODE, database_path, spool_folder
+from steplog.home import database_path, make_folder, spool_folder
 from steplogd.config import ConfigError
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
@@ -162,7 +162,8 @@ class Service:
 
     def _open(self) -> None:
         config, settings = self._config, self._settings
-        spool_folder(config.home).mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
+        make_folder(config.home)
+        make_folder(spool_folder(config.home))
         database = self._database = Database(database_path(config.home))
         self._cursors = Cursors(database)
         run_logs = RunLogs(database)

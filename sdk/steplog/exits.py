@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import sys
 import threading
@@ -41,10 +42,10 @@ class ExitWatch:
     """Learns how the process ends, and tells it once, when it does.
 
     The main program's outermost frame tells whether it returned; if it did not, it left with the
-    exception that the interpreter printed last, or by `sys.exit`, which is wrapped, as the
-    interpreter tells nobody the exit status. What this cannot see: `raise SystemExit(1)` without
-    `sys.exit` counts as success, and `os._exit` and signals end a process without a word, which is
-    what the spool's lock is for.
+    exception that the interpreter printed last, or by `sys.exit`, `exit` or `quit`, which are
+    wrapped, as the interpreter tells nobody the exit status. What this cannot see: `raise
+    SystemExit(1)`, and a `sys.exit` that was imported by its name before, count as success, and
+    `os._exit` and signals end a process without a word, which is what the spool's lock is for.
 
     Args:
         on_exit: Called at the end of the process with its outcome; in a forked child too.
@@ -62,6 +63,7 @@ class ExitWatch:
         self._finalized_pid = 0
         self._exit = sys.exit
         sys.exit = self._on_sys_exit  # type: ignore[assignment]
+        self._watch_quitters()
         atexit.register(self._at_exit)
 
     def watch_worker(self) -> None:
@@ -74,11 +76,27 @@ class ExitWatch:
             self._finalized_pid = os.getpid()
             util.Finalize(None, self._at_worker_exit, exitpriority=-100)
 
+    def _watch_quitters(self) -> None:
+        """Watch `exit` and `quit`, which `site` makes, and which raise by themselves."""
+        quitter: Any = type(getattr(builtins, "exit", None))
+        if quitter.__module__ != "_sitebuiltins":
+            return  # started without site, or somebody else's
+        quit_as_ever = quitter.__call__
+
+        def call(asked: Any, code: Any = None) -> None:
+            self._note(code)
+            quit_as_ever(asked, code)
+
+        quitter.__call__ = call
+
     def _on_sys_exit(self, status: Any = None, /) -> None:
+        self._note(status)
+        self._exit(status)
+
+    def _note(self, status: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             self._exit_code = status
             self._printed = _last_printed()
-        self._exit(status)
 
     def _at_exit(self) -> None:
         self._tell(self._outcome())

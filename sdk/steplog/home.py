@@ -26,6 +26,19 @@ def default_home() -> Path:
     return Path.home() / ".local" / "state" / "steplog"
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder of a home, for its owner alone whatever the umask; one that is there stays.
+
+    Raises:
+        OSError: It cannot be made, or something else has its name.
+    """
+    if path.is_dir():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=HOME_MODE, exist_ok=True)
+    path.chmod(HOME_MODE)
+
+
 def spool_folder(home: Path) -> Path:
     """Return the folder that tasks append in."""
     return home / "spool"

@@ -10,7 +10,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import HOME_MODE, SPOOL_MODE, document_path, spool_path
+from steplog.home import SPOOL_MODE, document_path, make_folder, spool_path
 from steplog.names import check_run_id, propose_run_id
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
     try:
         fd = os.open(path, flags, SPOOL_MODE)
     except FileNotFoundError:
-        path.parent.parent.mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=HOME_MODE, exist_ok=True)
+        make_folder(path.parent.parent)
+        make_folder(path.parent)
         fd = os.open(path, flags, SPOOL_MODE)
     try:
         _prepare(fd, path)

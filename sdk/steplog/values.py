@@ -121,9 +121,9 @@ def foreign(value: Any) -> Any:
         import os
 
         return os.fsdecode(value)
-    if hasattr(value, "item"):
+    if hasattr(value, "item") and not isinstance(value, type):
         return _array(value)
-    if hasattr(value, "__float__"):
+    if hasattr(value, "__float__") and not isinstance(value, type):
         return float(value)
     kind = type(value)
     raise TypeError(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be tracked")
@@ -133,6 +133,8 @@ def _array(value: Any) -> Any:
     try:
         item = value.item()
     except (TypeError, ValueError, RuntimeError):  # more than one element, in NumPy's, PyTorch's…
+        if not hasattr(value, "tolist"):
+            raise
         return value.tolist()
     return float(item) if type(item) is type(value) else item  # numpy.longdouble returns itself
 

@@ -269,12 +269,12 @@ class Writer:
     def _renew(self) -> None:
         """Go on as a further writer: nobody knows how far the interrupted write had come."""
         greeting = self._pen.greeting.copy()
-        is_new = any(isinstance(event, Open) for event in greeting)
-        if not is_new:
+        waiting = next((event for event in greeting if isinstance(event, Open)), None)
+        if waiting is None:
             greeting.insert(0, opening(of=self._joined_id))
         # Torn perhaps; an empty line more is nobody's concern.
         self._take_new_pen(Pen(*greeting, is_torn=True))
-        if is_new:
+        if waiting is not None and not waiting.of:  # nobody has joined for this process yet
             self._joined_id = self._pen.w
 
     def become_copy(self) -> None:

@@ -267,7 +267,7 @@ def test_an_artifact_store_out_of_reach_costs_one_value(error: Exception) -> Non
     assert type(meaning(error, "take the values")) is Refused
 
 
-@pytest.mark.parametrize("url", ["mlruns", "nonsense", "file:mlruns"])
+@pytest.mark.parametrize("url", ["mlruns", "nonsense", "file:mlruns", "htp://x"])
 def test_a_url_that_is_none_is_refused_before_mlflow_is_imported(url: str) -> None:
     """The options refuse it themselves."""
     with pytest.raises(ValueError, match="is no MLflow tracking URI"):

@@ -285,6 +285,8 @@ ENDINGS = {
     "raises": ("1 / 0", "FAIL", "ZeroDivisionError: division by zero"),
     "raises without a text": ("raise KeyError", "FAIL", "KeyError"),
     "is interrupted": ("raise KeyboardInterrupt", "FAIL", "KeyboardInterrupt"),
+    "quits with 2": ("quit(2)", "FAIL", "exit status 2"),
+    "calls exit": ("exit()", "SUCCESS", ""),
     "has an exit caught": ("try: sys.exit(1)\nexcept SystemExit: pass", "SUCCESS", ""),
     "has a bad argument caught": (
         (
@@ -480,6 +482,37 @@ def test_storm_of_signals_among_threads_loses_nothing(home: Path) -> None:
     assert done.stderr == ""
     assert done.stdout
     assert is_gapless(numbers(home))
+
+
+def test_run_is_left_whatever_a_signal_handler_raised_into(home: Path) -> None:
+    """Also twice in a row: the process that joined is the one that leaves."""
+    program = """
+        import os, signal, steplog
+        class Timeout(Exception): pass
+        class Slow:
+            def __float__(self):
+                os.kill(os.getpid(), signal.SIGALRM)
+                return 1.0
+        def handle(*_): raise Timeout
+        def interrupted():
+            try: steplog.track_this(x=Slow())
+            except Timeout: pass
+        signal.signal(signal.SIGALRM, handle)
+        steplog.track_this(a=1)
+        interrupted(); interrupted()
+        steplog.track_this(a=2)
+        interrupted()
+        steplog.track_this(a=3)
+    """
+    done = run_program(program)
+
+    opened = [event for event in events(home) if isinstance(event, Open)]
+    (joined,) = (event.w for event in events(home) if isinstance(event, Join))
+    (left,) = (event.w for event in events(home) if isinstance(event, Leave))
+    assert done.returncode == 0
+    assert [event.of for event in opened] == ["", *[joined] * (len(opened) - 1)]
+    assert left in [event.w for event in opened]
+    assert [event.values for event in tracked(home)] == [{"a": 1}, {"a": 2}, {"a": 3}]
 
 
 def test_exception_of_a_signal_handler_passes_through(home: Path) -> None:

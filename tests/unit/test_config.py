@@ -170,3 +170,13 @@ def test_a_missing_package_names_what_brings_it(
 def test_our_backends_are_found_by_their_entry_points() -> None:
     """As any third party's are."""
     assert {"memory", "mlflow"} <= backend_types().keys()
+
+
+def test_a_home_below_a_file_is_refused(tmp_path: Path) -> None:
+    """Before a daemon is started that could not make it."""
+    (tmp_path / "file").touch()
+    path = tmp_path / "steplogd.toml"
+    path.write_text(f'home = "{tmp_path}/file/home"\n', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"cannot be made: .*/file is no folder"):
+        load_config(path)

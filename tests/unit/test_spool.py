@@ -136,3 +136,15 @@ def test_short_write_is_ended_and_repeated(home: Path, monkeypatch: pytest.Monke
     os.close(fd)
 
     assert spool_path(home, "r").read_bytes() == _LINE[:5] + b"\n" + _LINE
+
+
+def test_a_home_is_its_owners_to_use_whatever_the_umask(tmp_path: Path) -> None:
+    """And nobody else's."""
+    former = os.umask(0o777)
+    try:
+        append_line(tmp_path / "home", "r", b"{}\n")
+    finally:
+        os.umask(former)
+
+    folders = [tmp_path / "home", tmp_path / "home" / "spool"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from steplogd.delivery.contract import RunInfo
+
+_SCHEMES: Final = (
+    "http https databricks databricks-uc file uc sqlite postgresql mysql mssql"
+).split()
 
 _ENVIRONMENT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -48,7 +53,9 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what is no tracking URI, before anything is started."""
         uri = self.server_url
-        if uri and "://" not in uri and not uri.startswith("databricks"):
+        scheme, colon, _ = uri.partition("://")
+        is_known = scheme.partition("+")[0] in _schemes() and bool(colon)
+        if uri and not is_known and not uri.startswith("databricks"):
             raise ValueError(
                 f"server_url = {uri!r} is no MLflow tracking URI: name a server (http://…) "
                 "or a database (sqlite:///…), or leave it out"
@@ -105,6 +112,12 @@ class MlflowBackend:
                     _prepare_database(self._uri, self._artifact_root)
                 self._client = MlflowClient(self._uri, registry_uri=self._uri)
             return self._client
+
+
+def _schemes() -> set[str]:
+    """Return the beginnings of all tracking URIs that MLflow, or a plugin of it, takes."""
+    plugins = importlib.metadata.entry_points(group="mlflow.tracking_store")
+    return {*_SCHEMES, *(plugin.name for plugin in plugins)}
 
 
 def embedded_uri(home: Path) -> str:

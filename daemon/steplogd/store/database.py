@@ -9,6 +9,8 @@ import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from steplog.home import make_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -44,7 +46,7 @@ class Database:
         self.path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.touch(mode=0o600)
         self._file = path.stat()
         with contextlib.ExitStack() as opened:
