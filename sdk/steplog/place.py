@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import threading
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.events import Track
+from steplog import environment
+from steplog.events import DEFAULT_TASK, Track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +28,22 @@ class Place:
         # What stands in the line: a name where that says it all.
         self.task: str | tuple[str, ...] = path[0] if len(path) == 1 else path
 
+    def inner(self, name: str) -> Place:
+        """Return the place of a task that is entered here."""
+        path = self.path
+        if self is self.run.outermost:
+            if path == (DEFAULT_TASK,):  # nobody named a task
+                return Place(self.run, (name,))
+            # `steplog exec --task train` of a program that enters `train`, say: both mean one task.
+            if path[-1] == name:
+                return Place(self.run, path)
+        return Place(self.run, (*path, name))
+
 
 # A coroutine, or a thread that entered a run or task by itself, has its own place. Another thread
 # (that of a data loader, say) is where the main thread is; so `shared` has the runs, and the tasks
-# that the main thread entered. A coroutine without a place of its own is in the run alone: the
-# task that the main thread is in may be that of another coroutine.
+# that the main thread entered. Where these are of coroutines side by side, it is in the task that
+# they are all in. A coroutine without a place of its own is in the run alone.
 here: Final[ContextVar[Place | None]] = ContextVar("steplog_place", default=None)
 shared: Final[list[Place]] = []
 
@@ -46,30 +58,54 @@ def track(at: Place, values: Mapping[str, Any], step: int) -> None:
 
 def enter(place: Place) -> Token[Place | None]:
     """Make a place the current one."""
-    if place is place.run.outermost or _is_main_thread():
+    if place is place.run.outermost:
         shared.append(place)
+    elif _is_main_thread():
+        shared.append(place)
+        _tell_children()
     return here.set(place)
 
 
-def innermost() -> Place | None:
+def innermost(run: Run | None = None) -> Place | None:
     """Return where a thread or coroutine is that entered nothing by itself; None without a run."""
-    may_share = not _is_main_thread()
-    for place in reversed(shared.copy()):
-        if may_share or place is place.run.outermost:
-            return place
-    return None
-
-
-def _is_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
+    places = [at for at in shared.copy() if run is None or at.run is run]
+    if not _is_main_thread():
+        return _common(places)
+    return next((at for at in reversed(places) if at is at.run.outermost), None)
 
 
 def leave(place: Place, token: Token[Place | None]) -> None:
     """Undo `enter`; from any thread or context, in any order."""
-    with contextlib.suppress(ValueError):
+    try:
         shared.remove(place)
+    except ValueError:  # another thread's task
+        pass
+    else:
+        _tell_children()
     try:
         here.reset(token)
     except (ValueError, RuntimeError):  # left in another context than it was entered in
         if here.get() is place:
             here.set(None)
+
+
+def _common(places: list[Place]) -> Place | None:
+    """Return the innermost place that all others are in or around, of the run entered last."""
+    if not places:
+        return None
+    run = places[-1].run
+    tasks = [at for at in places if at.run is run and at is not run.outermost]
+    longest = max((at.path for at in tasks), key=len, default=())
+    apart = [at.path for at in tasks if at.path != longest[: len(at.path)]]
+    path = tuple(os.path.commonprefix([longest, *apart]))  # noqa: RUF071  # of any sequences
+    return next((at for at in tasks if at.path == path), run.outermost)
+
+
+def _tell_children() -> None:
+    """Let processes that this one starts find the task that all of its tasks are in or around."""
+    at = _common(shared.copy())
+    environment.tell_task(None if at is None or at is at.run.outermost else at.path)
+
+
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from steplog import exits, losses, place
+from steplog import environment, exits, losses, place
 from steplog.errors import InvalidName, TrackingError
 from steplog.events import DEFAULT_TASK
 from steplog.home import default_home
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 RUN_ID_VARIABLES: Final = ("STEPLOG_RUN_ID", "RUNNABLE_RUN_ID", "runnable_RUN_ID")
 """The environment names the run of a process, the first of these that is set."""
+
+TAG_VARIABLES: Final = ("STEPLOG_TAG", "RUNNABLE_RUN_TAG")
+"""The environment names the tag of a run, the first of these that is set."""
 
 VARIABLE_PREFIXES: Final = ("STEPLOG_VAR_", "RUNNABLE_VAR_", "runnable_VAR_")
 """The environment names the variables of a run so; its run log keeps them."""
@@ -57,16 +60,16 @@ class Run:
         self.run_id = writer.run_id
         self.tag = tag
         self.writer = writer
-        self.outermost = place.Place(self, (os.environ.get("STEPLOG_TASK") or DEFAULT_TASK,))
+        self.outermost = _outermost_place(self)
         self._token: Token[place.Place | None] | None = None
 
     def track(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Track values into this run, in its current task; see `steplog.track`."""
-        place.track(_place_in(self), values, step)
+        place.track(place_in(self), values, step)
 
     def track_this(self, step: int = 0, **values: Any) -> None:
         """Track values into this run, in its current task; see `steplog.track_this`."""
-        at = _place_in(self)
+        at = place_in(self)
         self.writer.track(at.task, step, values)
 
     def task(self, name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
@@ -121,7 +124,7 @@ def start_run(
     Args:
         run_id: 1 to 128 of `[A-Za-z0-9._-]`; without one, what the environment names
             (`STEPLOG_RUN_ID`, `RUNNABLE_RUN_ID`, `runnable_RUN_ID`), else one is made up.
-        tag: Groups runs; `STEPLOG_TAG` without one.
+        tag: Groups runs; without one, `STEPLOG_TAG`, else `RUNNABLE_RUN_TAG`.
         parameters: What the run was started with, any values that can be tracked.
 
     Returns:
@@ -133,7 +136,7 @@ def start_run(
     """
     watch = _watch_exit()
     writer = _new_writer(_find_home(), run_id or _run_id_from_environment())
-    run = Run(writer, _checked_tag(tag or os.environ.get("STEPLOG_TAG", "")))
+    run = Run(writer, _checked_tag(tag or _tag_from_environment()))
     try:
         writer.join(run.tag, parameters or {}, _config())
     except BaseException:
@@ -168,16 +171,26 @@ def current_place() -> place.Place:
         return place.innermost() or start_run().outermost
 
 
+def place_in(run: Run) -> place.Place:
+    """Return where a call tracks to within a run, which need not be the current one."""
+    at = place.here.get()
+    return at if at is not None and at.run is run else place.innermost(run) or run.outermost
+
+
 def get_run_id() -> str:
     """Return the id of the run that this call would track to; starts one when there is none."""
     return current_place().run.run_id
 
 
-def _place_in(run: Run) -> place.Place:
-    at = place.here.get()
-    if at is not None and at.run is run:
-        return at
-    return next((at for at in reversed(place.shared) if at.run is run), run.outermost)
+def _outermost_place(run: Run) -> place.Place:
+    """Return where calls of this run track to that are in no task which the process entered."""
+    path = environment.named_task() or (DEFAULT_TASK,)
+    pipeline = sys.modules.get("runnable.context")
+    if pipeline is None:
+        return place.Place(run, path)
+    from steplog.pipeline import StepPlace
+
+    return StepPlace(run, path, pipeline)
 
 
 def _watch_exit() -> exits.ExitWatch:
@@ -227,6 +240,10 @@ def _run_id_from_environment() -> str | None:
     except InvalidName as error:
         losses.report(error, "a new run")
         return None
+
+
+def _tag_from_environment() -> str:
+    return next((tag for name in TAG_VARIABLES if (tag := os.environ.get(name))), "")
 
 
 def _tell_children(run_id: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
 
 from steplog import exits, place
 from steplog.events import DEFAULT_TASK, End, Start
-from steplog.run import Run, current_place
+from steplog.run import Run, current_place, place_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -81,10 +81,8 @@ class TaskContext:
         return TaskContext(self.name, self._parameters, self._run)
 
     def _place(self) -> place.Place:
-        at = current_place()
-        run = self._run or at.run
-        within = at.path if at.run is run and at is not run.outermost else ()
-        return place.Place(run, (*within, self.name))
+        at = current_place() if self._run is None else place_in(self._run)
+        return at.inner(self.name)
 
 
 def task(name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
@@ -96,7 +94,8 @@ def task(name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
         @steplog.task("evaluate")
         def evaluate(): ...
 
-    Within another task it stands below that. Starts a run when there is none. Never raises.
+    Within another task it stands below that, `train.epoch` in the run log: in a thread or process
+    that the other one started too. Starts a run when there is none. Never raises.
 
     Args:
         name: What the task is called in the run log; any text.

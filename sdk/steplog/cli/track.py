@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from steplog.cli.arguments import CommandParser, home, int64, run_id
-from steplog.documents import quote
 from steplog.encoding import check_size, prepare
+from steplog.environment import named_task, show_task
 from steplog.errors import SteplogError
 from steplog.events import DEFAULT_TASK
 from steplog.names import check_run_id
@@ -84,8 +84,8 @@ def _line(task: str | None, step: int, values: dict[str, Any]) -> bytes:
     Raises:
         SteplogError: It cannot be a line.
     """
-    name = task or os.environ.get("STEPLOG_TASK") or DEFAULT_TASK
-    head = f'{{"t":"track","ts":{time.time_ns() // 1000},"task":{quote(name)},"step":{step}'
+    path = (task,) if task else named_task() or (DEFAULT_TASK,)
+    head = f'{{"t":"track","ts":{time.time_ns() // 1000},"task":{show_task(path)},"step":{step}'
     try:
         return check_size(b'%b,"values":%b}\n' % (head.encode(), bytes(prepare(values))))
     except ValueError as error:

@@ -1,0 +1,82 @@
+"""The step of a `runnable` pipeline that this process is in, as the pipeline tells it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from steplog.events import DEFAULT_TASK
+from steplog.place import Place
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from steplog.run import Run
+
+_PLACEHOLDERS: Final = ("map_variable_placeholder", "loop_variable_placeholder")
+"""What a pipeline's definition writes for the item of a map, and for the turn of a loop."""
+
+
+class StepPlace(Place):
+    """The outermost place of a run in a pipeline: the step that is under way at each call.
+
+    A pipeline runs its Python tasks one after the other in one process, and no environment variable
+    has the name of the step: it stands in the pipeline's own context alone. Between the steps, the
+    place is what it would be without a pipeline.
+
+    Args:
+        run: The run.
+        path: The task that the process was started in.
+        pipeline: `runnable.context`, which the pipeline has loaded.
+    """
+
+    __slots__ = ("_context", "_outside", "_pipeline")
+
+    def __init__(self, run: Run, path: tuple[str, ...], pipeline: ModuleType) -> None:
+        self.run = run
+        self.writer = run.writer
+        self._outside = path
+        self._pipeline = pipeline
+        self._context: Any = None
+
+    @property
+    def path(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The names from the outermost step to the current one."""
+        step = _step_of(self._pipeline_context())
+        if self._outside in ((DEFAULT_TASK,), step):
+            return step or self._outside
+        return (*self._outside, *step)
+
+    @property
+    def task(self) -> str | tuple[str, ...]:  # type: ignore[override]
+        """What stands in the line."""
+        path = self.path
+        return path[0] if len(path) == 1 else path
+
+    def _pipeline_context(self) -> Any:
+        # Another thread than the pipeline's (that of a data loader, say) does not see the context.
+        get_run_context = getattr(self._pipeline, "get_run_context", None)
+        self._context = (get_run_context and get_run_context()) or self._context
+        return self._context
+
+
+def _step_of(context: Any) -> tuple[str, ...]:
+    """Return the names from the outermost step to the current one; none between the steps."""
+    node = getattr(getattr(context, "pipeline_executor", None), "_context_node", None)
+    name = getattr(node, "name", None)
+    if not isinstance(name, str):
+        return ()
+    defined = getattr(node, "internal_branch_name", None) or ""
+    actual = getattr(getattr(node, "executable", None), "internal_branch_name", None) or defined
+    return (*_branch(defined, actual), name)
+
+
+def _branch(defined: str, actual: str) -> tuple[str, ...]:
+    """Split a dotted branch name where its definition does: the item of a map may have dots."""
+    if not defined:
+        return ()
+    parts = (
+        r"(.+)" if part in _PLACEHOLDERS else f"({re.escape(part)})" for part in defined.split(".")
+    )
+    match = re.fullmatch(r"\.".join(parts), actual, re.DOTALL)
+    return match.groups() if match else tuple(actual.split("."))
