@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -67,18 +68,22 @@ def prepare(values: Mapping[str, Any] | msgspec.Raw) -> msgspec.Raw:
         return values
     if values.__class__ is not dict:
         values = dict(values)
+    body = _encode_fast(values) or value_encoding.to_json(values)
+    # The same JSON, but a reader that looks for the start of a line does not find one in it.
+    return msgspec.Raw(body.replace(LINE_START, b'{ "t":"'))
+
+
+def _encode_fast(values: dict[str, Any]) -> bytes | None:
+    """Encode values, or return None where the exact encoding knows more, or what is wrong."""
+    if "pydantic.dataclasses" in sys.modules:
+        return None  # msgspec takes them for plain dataclasses, and knows no alias
     try:
         body = _encoder.encode(values)
     except Exception as error:
         if comes_from_signal_handler(error):
             raise
-        # The exact encoding knows more, or says better what is wrong.
-        body = value_encoding.to_json(values)
-    else:
-        if _needs_care(body):
-            body = value_encoding.to_json(values)
-    # The same JSON, but a reader that looks for the start of a line does not find one in it.
-    return msgspec.Raw(body.replace(LINE_START, b'{ "t":"'))
+        return None
+    return None if _needs_care(body) else body
 
 
 def _needs_care(body: bytes) -> bool:

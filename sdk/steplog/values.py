@@ -21,6 +21,9 @@ MAX_PLAIN_BITS: Final = 13_000
 """Longer integers travel in hex: CPython refuses to parse more than 4,300 decimal digits."""
 
 _NONFINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_SHOWN_AS_TEXT: Final = ("pydantic", "pydantic_core", "ipaddress")
+"""Whose other types stand for a text: URLs, addresses, and secrets, whose text is asterisks."""
+
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 
@@ -102,7 +105,8 @@ def foreign(value: Any) -> Any:
     """Turn an object that msgspec does not know into one that it does.
 
     Subclasses into their builtin base, NumPy and PyTorch scalars by their own `.item()`, arrays by
-    `.tolist()`, pydantic models by alias, paths as text; without importing any of their packages.
+    `.tolist()`, pydantic models by alias, its URLs and secrets and paths as text; without importing
+    any of their packages.
 
     Raises:
         TypeError: The object is none of these.
@@ -113,10 +117,14 @@ def foreign(value: Any) -> Any:
     for base in bases:
         if isinstance(value, base):
             return base(value)
-    if callable(dump := getattr(value, "model_dump", None)):  # pydantic 2
-        return dump(by_alias=True)
-    if hasattr(value, "__fields__") and callable(dump := getattr(value, "dict", None)):
-        return dump(by_alias=True)  # pydantic 1
+    kind = type(value)
+    if hasattr(kind, "model_dump"):  # pydantic 2
+        return kind.model_dump(value, by_alias=True)
+    if hasattr(kind, "__fields__") and hasattr(kind, "dict"):  # pydantic 1
+        fields = kind.dict(value, by_alias=True)
+        return fields["__root__"] if "__root__" in kind.__fields__ else fields
+    if kind.__module__.partition(".")[0] in _SHOWN_AS_TEXT:
+        return str(value)
     if hasattr(value, "__fspath__"):
         import os
 
@@ -125,7 +133,6 @@ def foreign(value: Any) -> Any:
         return _array(value)
     if hasattr(value, "__float__") and not isinstance(value, type):
         return float(value)
-    kind = type(value)
     raise TypeError(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be tracked")
 
 
@@ -167,6 +174,8 @@ def _builtin(value: Any) -> Any:
         return value.value
     if isinstance(value, Decimal):
         return _number(value)
+    if "__is_pydantic_dataclass__" in vars(type(value)):
+        return type(value).__pydantic_serializer__.to_python(value, by_alias=True)
     if hasattr(value, "__dataclass_fields__"):
         import dataclasses  # the program has it already
 
