@@ -58,9 +58,7 @@ def track(at: Place, values: Mapping[str, Any], step: int) -> None:
 
 def enter(place: Place) -> Token[Place | None]:
     """Make a place the current one."""
-    if place is place.run.outermost:
-        shared.append(place)
-    elif _is_main_thread():
+    if place is place.run.outermost or _is_main_thread():
         shared.append(place)
         _tell_children()
     return here.set(place)
