@@ -66,7 +66,9 @@ def enter(place: Place) -> Token[Place | None]:
 
 def innermost(run: Run | None = None) -> Place | None:
     """Return where a thread or coroutine is that entered nothing by itself; None without a run."""
-    places = [at for at in shared.copy() if run is None or at.run is run]
+    places = shared.copy()
+    if run is not None:
+        places = [at for at in places if at.run is run]
     if not _is_main_thread():
         return _common(places)
     return next((at for at in reversed(places) if at is at.run.outermost), None)
@@ -92,11 +94,23 @@ def _common(places: list[Place]) -> Place | None:
     if not places:
         return None
     run = places[-1].run
-    tasks = [at for at in places if at.run is run and at is not run.outermost]
-    longest = max((at.path for at in tasks), key=len, default=())
+    outermost = run.outermost
+    tasks = [at for at in places if at.run is run and at is not outermost]
+    inner = outermost
+    path: tuple[str, ...] = ()
+    for at in tasks:
+        if at.path[: len(path)] != path:
+            return _fork_of(tasks) or outermost
+        inner, path = at, at.path
+    return inner
+
+
+def _fork_of(tasks: list[Place]) -> Place | None:
+    """Return the innermost task that all others are in or around, which were entered anyhow."""
+    longest = max((at.path for at in tasks), key=len)
     apart = [at.path for at in tasks if at.path != longest[: len(at.path)]]
     path = tuple(os.path.commonprefix([longest, *apart]))  # noqa: RUF071  # of any sequences
-    return next((at for at in tasks if at.path == path), run.outermost)
+    return next((at for at in tasks if at.path == path), None)
 
 
 def _tell_children() -> None:

@@ -94,8 +94,16 @@ def task(name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
         @steplog.task("evaluate")
         def evaluate(): ...
 
-    Within another task it stands below that, `train.epoch` in the run log: in a thread or process
-    that the other one started too. Starts a run when there is none. Never raises.
+    Within another task it stands below that, `train.epoch` in the run log; so the branches of
+
+        with steplog.task("chunks"):
+            pool.map(branch, [1, 2])
+
+    are `chunks.1` and `chunks.2` when `branch(i)` enters `steplog.task(str(i))`, in threads and in
+    processes. A process is, for good, in the task that it was started in (that of a fork server:
+    in the task that started the server), so a pool that outlives a task is better made outside of
+    it. Within the task that `STEPLOG_TASK` names, or the step of a pipeline, a task of that very
+    name is that task. Starts a run when there is none. Never raises.
 
     Args:
         name: What the task is called in the run log; any text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_api(home: Path) -> None:
     }
 
 
+@pytest.mark.skipif(find_spec("steplog.cli.exec") is None, reason="steplog exec is missing")
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_env(home: Path, shell: str) -> None:
@@ -137,13 +139,15 @@ def test_integration(home: Path) -> None:
 @pytest.mark.parametrize("configuration", ["", str(EXAMPLES / "pipeline/parallel.yaml")])
 def test_pipeline(home: Path, tmp_path: Path, configuration: str) -> None:
     """All tasks of a pipeline, in branches one by one or side by side, are in its run by name."""
+    from mlflow.tracking import MlflowClient
+
     folder = copied(EXAMPLES / "pipeline", tmp_path)
     chosen = {"RUNNABLE_CONFIGURATION_FILE": configuration} if configuration else {}
     said = run_example(
         sys.executable, "pipeline.py", folder=folder, RUNNABLE_RUN_ID="nightly-7", **chosen
     )
 
-    run = folded(home)
+    run = folded(home, (EXAMPLES / "mlflow.toml").read_text("utf-8"))
     assert "nightly-7" in said
     assert (run["run_id"], run["status"]) == ("nightly-7", "SUCCESS")
     assert metrics(run["steps"]) == {
@@ -154,6 +158,14 @@ def test_pipeline(home: Path, tmp_path: Path, configuration: str) -> None:
         "sizes.large.fit": {"size": 100},
         "chunks.1.process": {"rows": 1000},
         "chunks.2.process": {"rows": 2000},
+    }
+    (found,) = MlflowClient(f"sqlite:///{home}/mlflow.db").search_runs(["0"])
+    in_branches = {key: value for key, value in found.data.metrics.items() if "/" in key}
+    assert in_branches == {
+        "sizes/small/fit/size": 1,
+        "sizes/large/fit/size": 100,
+        "chunks/1/process/rows": 1000,
+        "chunks/2/process/rows": 2000,
     }
 
 
