@@ -30,7 +30,7 @@ class StepPlace(Place):
         pipeline: `runnable.context`, which the pipeline has loaded.
     """
 
-    __slots__ = ("_context", "_outside", "_pipeline")
+    __slots__ = ("_context", "_is_pipelines", "_outside", "_pipeline")
 
     def __init__(self, run: Run, path: tuple[str, ...], pipeline: ModuleType) -> None:
         self.run = run
@@ -38,11 +38,14 @@ class StepPlace(Place):
         self._outside = path
         self._pipeline = pipeline
         self._context: Any = None
+        self._is_pipelines = run_id_in(pipeline) == run.run_id
 
     @property
     def path(self) -> tuple[str, ...]:  # type: ignore[override]
         """The names from the outermost step to the current one."""
-        step = _step_of(self._pipeline_context())
+        # Another thread than the pipeline's (that of a data loader, say) does not see its context.
+        self._context = _context_in(self._pipeline) or self._context
+        step = _step_of(self._context)
         if self._outside in ((DEFAULT_TASK,), step):
             return step or self._outside
         return (*self._outside, *step)
@@ -53,11 +56,21 @@ class StepPlace(Place):
         path = self.path
         return path[0] if len(path) == 1 else path
 
-    def _pipeline_context(self) -> Any:
-        # Another thread than the pipeline's (that of a data loader, say) does not see the context.
-        get_run_context = getattr(self._pipeline, "get_run_context", None)
-        self._context = (get_run_context and get_run_context()) or self._context
-        return self._context
+    def other_run_id(self) -> str | None:
+        """Return the run of another pipeline that this context is in, as in a server of many."""
+        run_id = run_id_in(self._pipeline) if self._is_pipelines else None
+        return None if run_id == self.run.run_id else run_id
+
+
+def run_id_in(pipeline: ModuleType) -> str | None:
+    """Return the run id of the pipeline that this context is in, of `runnable.context`."""
+    run_id = getattr(_context_in(pipeline), "run_id", None)
+    return run_id if isinstance(run_id, str) else None
+
+
+def _context_in(pipeline: ModuleType) -> Any:
+    get_run_context = getattr(pipeline, "get_run_context", None)
+    return get_run_context and get_run_context()
 
 
 def _step_of(context: Any) -> tuple[str, ...]:

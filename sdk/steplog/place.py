@@ -39,6 +39,10 @@ class Place:
                 return Place(self.run, path)
         return Place(self.run, (*path, name))
 
+    def other_run_id(self) -> str | None:
+        """Return the run that this context belongs to instead; only a pipeline's place knows."""
+        return None
+
 
 # A coroutine, or a thread that entered a run or task by itself, has its own place. Another thread
 # (that of a data loader, say) is where the main thread is; so `shared` has the runs, and the tasks

@@ -161,14 +161,20 @@ def _enter(run: Run) -> None:
 
 def current_place() -> place.Place:
     """Return where a call tracks to; starts a run when there is none."""
-    at = place.here.get()
-    if at is not None:
-        return at
-    at = place.innermost()
+    at = place.here.get() or _place_of_others()
     if at is not None:
         return at
     with _lock:  # or each of several threads would start one
-        return place.innermost() or start_run().outermost
+        return _place_of_others() or start_run().outermost
+
+
+def _place_of_others() -> place.Place | None:
+    """Return where a thread or coroutine is that entered nothing by itself; None without a run."""
+    at = place.innermost()
+    run_id = at and at.run.outermost.other_run_id()
+    if not run_id:
+        return at
+    return next((run.outermost for run in _open_runs if run.run_id == run_id), None)
 
 
 def place_in(run: Run) -> place.Place:
@@ -234,6 +240,10 @@ def _run_id_from_environment() -> str | None:
     environment: dict[str, str | None] = dict(os.environ)
     if environment.get("STEPLOG_RUN_ID") in [run.run_id for run in _open_runs]:
         environment["STEPLOG_RUN_ID"] = _environment
+    if pipeline := sys.modules.get("runnable.context"):  # which has one variable for all pipelines
+        from steplog.pipeline import run_id_in
+
+        environment["RUNNABLE_RUN_ID"] = run_id_in(pipeline) or environment.get("RUNNABLE_RUN_ID")
     named = next((run_id for name in RUN_ID_VARIABLES if (run_id := environment.get(name))), None)
     try:
         return named and check_run_id(named)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = """
-import multiprocessing, os, subprocess, sys, threading
-from runnable import Map, Parallel, Pipeline, PythonTask
+import asyncio, multiprocessing, subprocess, sys, threading
+from runnable import AsyncPipeline, AsyncPythonTask, Map, Pipeline, PythonTask
 import steplog
 
 def plain():
@@ -157,3 +157,30 @@ def test_failed_step_keeps_what_it_tracked(home: Path, tmp_path: Path) -> None:
     (joined,) = [event for event in events(home) if type(event).__name__ == "Join"]
     assert where(home) == ["broken"]
     assert getattr(joined, "tag", None) == "nightly"
+
+
+def test_pipelines_of_one_process_have_each_its_own_run(home: Path, tmp_path: Path) -> None:
+    """A server that runs many pipelines, side by side too, keeps their runs apart."""
+    main = """
+        async def serve(run_id, gate):
+            async def wait():
+                await gate.wait()
+                steplog.track_this(run_id=run_id)
+                await gate.wait()
+                steplog.track_this(step=1, run_id=run_id)
+            globals()["wait_" + run_id] = wait
+            wait.__name__ = "wait_" + run_id
+            pipeline = AsyncPipeline(steps=[AsyncPythonTask(name="wait", function=wait)])
+            async for event in pipeline.execute_streaming(run_id=run_id):
+                pass
+        async def serve_all():
+            gate = asyncio.Barrier(2)
+            await asyncio.gather(serve("first", gate), serve("second", gate))
+            await serve("third", asyncio.Barrier(1))
+        pipeline = asyncio.run(serve_all())
+        """
+    run_pipeline(tmp_path, main, RUNNABLE_RUN_ID="")
+
+    for run_id in ("first", "second", "third"):
+        found = [(event.task, event.values) for event in tracked(home, run_id)]
+        assert found == 2 * [("wait", {"run_id": run_id})]
