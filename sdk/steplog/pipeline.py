@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.events import DEFAULT_TASK
+from steplog.events import DEFAULT_TASK, End
 from steplog.place import Place
 
 if TYPE_CHECKING:
@@ -24,18 +24,21 @@ class StepPlace(Place):
     has the name of the step: it stands in the pipeline's own context alone. Between the steps, the
     place is what it would be without a pipeline.
 
+    Nobody tells when a step ends, so it ends here when another is seen: successfully, or the
+    pipeline would hardly have gone on.
+
     Args:
         run: The run.
         path: The task that the process was started in.
         pipeline: `runnable.context`, which the pipeline has loaded.
     """
 
-    __slots__ = ("_context", "_is_pipelines", "_outside", "_pipeline")
+    __slots__ = ("_context", "_is_pipelines", "_outside", "_path", "_pipeline")
 
     def __init__(self, run: Run, path: tuple[str, ...], pipeline: ModuleType) -> None:
         self.run = run
         self.writer = run.writer
-        self._outside = path
+        self._outside = self._path = path
         self._pipeline = pipeline
         self._context: Any = None
         self._is_pipelines = run_id_in(pipeline) == run.run_id
@@ -45,16 +48,22 @@ class StepPlace(Place):
         """The names from the outermost step to the current one."""
         # Another thread than the pipeline's (that of a data loader, say) does not see its context.
         self._context = _context_in(self._pipeline) or self._context
-        step = _step_of(self._context)
-        if self._outside in ((DEFAULT_TASK,), step):
-            return step or self._outside
-        return (*self._outside, *step)
+        path = self._path_of(_step_of(self._context))
+        if path != self._path:
+            before, self._path = self._path, path
+            if before != self._outside:
+                self.writer.append(End, task=_task_of(before), status="SUCCESS", message="")
+        return path
 
     @property
     def task(self) -> str | tuple[str, ...]:  # type: ignore[override]
         """What stands in the line."""
-        path = self.path
-        return path[0] if len(path) == 1 else path
+        return _task_of(self.path)
+
+    def _path_of(self, step: tuple[str, ...]) -> tuple[str, ...]:
+        if self._outside in ((DEFAULT_TASK,), step):
+            return step or self._outside
+        return (*self._outside, *step)
 
     def other_run_id(self) -> str | None:
         """Return the run of another pipeline that this context is in, as in a server of many."""
@@ -71,6 +80,10 @@ def run_id_in(pipeline: ModuleType) -> str | None:
 def _context_in(pipeline: ModuleType) -> Any:
     get_run_context = getattr(pipeline, "get_run_context", None)
     return get_run_context and get_run_context()
+
+
+def _task_of(path: tuple[str, ...]) -> str | tuple[str, ...]:
+    return path[0] if len(path) == 1 else path
 
 
 def _step_of(context: Any) -> tuple[str, ...]:

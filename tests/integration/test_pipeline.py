@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import DEADLINE_SECONDS, events, spools, tracked
+from tests.conftest import DEADLINE_SECONDS, spools, tracked
+from tests.daemon import configure, document, steplogd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,15 +149,20 @@ def test_run_that_the_program_started_keeps_the_steps_names(home: Path, tmp_path
     assert where(home, "mine") == ["main", "plain", "main"]
 
 
-def test_failed_step_keeps_what_it_tracked(home: Path, tmp_path: Path) -> None:
-    """What a task tracked before it failed is there, and the run has the pipeline's tag."""
-    run_pipeline(
-        tmp_path, "pipeline = Pipeline(steps=[step(broken)])\npipeline.execute(tag='nightly')"
-    )
+def test_failed_step_keeps_what_it_tracked_and_fails_alone(home: Path, tmp_path: Path) -> None:
+    """What a task tracked before it failed is there, and the task before it has not failed."""
+    main = "pipeline = Pipeline(steps=[step(plain), step(broken)])\npipeline.execute(tag='nightly')"
+    run_pipeline(tmp_path, main)
+    assert steplogd("drain", "--config", configure(home)).returncode == 0
 
-    (joined,) = [event for event in events(home) if type(event).__name__ == "Join"]
-    assert where(home) == ["broken"]
-    assert getattr(joined, "tag", None) == "nightly"
+    run = document(home, "r")
+    assert (run["tag"], run["status"]) == ("nightly", "FAIL")
+    assert [(step["name"], step["status"]) for step in run["steps"].values()] == [
+        ("plain", "SUCCESS"),
+        ("broken", "FAIL"),
+        ("fail", "FAIL"),
+    ]
+    assert run["steps"]["broken"]["user_defined_metrics"] == {"a": 1}
 
 
 def test_pipelines_of_one_process_have_each_its_own_run(home: Path, tmp_path: Path) -> None:
