@@ -80,10 +80,17 @@ class Leave(Event, frozen=True, tag="leave", kw_only=True):
 
 
 class Start(Event, frozen=True, tag="start", kw_only=True):
-    """The writer's process entered a task: a new attempt, or a share in the one under way."""
+    """The writer's process entered a task: a new attempt, or a share in the one under way.
+
+    Attributes:
+        step_type: What kind of step the task is in the run log; empty to leave that as it is.
+        mock: Whether the task is skipped on purpose: nobody enters it, and it has no attempt.
+    """
 
     task: TaskField = DEFAULT_TASK
     parameters: dict[str, Any] = {}
+    step_type: str = ""
+    mock: bool = False
 
 
 class End(Event, frozen=True, tag="end", kw_only=True):

@@ -165,7 +165,9 @@ def _steps(
     for name, family in families.items():
         yield name, _family(connection, run.run_no, family)
     terminal = {"SUCCESS": "success", "FAIL": "fail"}.get(run.status)
-    if terminal and terminal not in families:  # a task of that name is worth more than the marker
+    kinds = {task.step_type for task in tasks if len(task.path) == 1}
+    # A task of that name, or one that is the run's terminal step, is worth more than the marker.
+    if terminal and terminal not in families.keys() | kinds:
         yield terminal, _terminal(connection, run, terminal)
 
 

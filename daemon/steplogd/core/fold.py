@@ -169,8 +169,7 @@ class Fold:
             case Leave():
                 membership.leave(event.w, ts, event.status, event.message)
             case Start():
-                task = membership.task(task_path(event.task))
-                membership.enter(membership.be_heard(event.w), task, ts, event.parameters)
+                self._start(event, ts)
             case End():
                 task = membership.task(task_path(event.task))
                 member = membership.be_heard(event.w)
@@ -183,6 +182,16 @@ class Fold:
                 self._changes.catalog.append((self._task_no(event.task), _content(event)))
             case Unknown():
                 self.state.unknown += 1
+
+    def _start(self, event: Start, ts: int) -> None:
+        task = self._membership.task(task_path(event.task))
+        if event.step_type:
+            self._membership.set_step_type(task, event.step_type)
+        member = self._membership.be_heard(event.w)
+        if event.mock:
+            self._membership.skip(task)
+        else:
+            self._membership.enter(member, task, ts, event.parameters)
 
     def _task_no(self, task: str | tuple[str, ...]) -> int:
         return self._membership.task(task_path(task)).no if task else -1

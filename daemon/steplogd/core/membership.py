@@ -75,6 +75,18 @@ class Membership:
             self.changes.tasks.add(task.no)
         return task
 
+    def set_step_type(self, task: Task, step_type: str) -> None:
+        """Note what kind of step a task is."""
+        task.step_type = step_type
+        self.changes.tasks.add(task.no)
+
+    def skip(self, task: Task) -> None:
+        """Note that a task is skipped on purpose, which is no attempt of it."""
+        task.mock = True
+        if task.attempt is None:
+            task.status = SUCCESS
+        self.changes.tasks.add(task.no)
+
     def enter(self, member: Writer, task: Task, ts: int, parameters: dict[str, Any]) -> None:
         """Put a member into a task: into the attempt under way, else into a new one."""
         attempt = task.attempt
@@ -116,7 +128,7 @@ class Membership:
         state.end_ts = state.last_ts
         state.revision += 1
         for task in state.tasks:
-            if task.attempt is None:
+            if task.attempt is None and not task.mock:
                 task.status = state.status
                 self.changes.tasks.add(task.no)
 

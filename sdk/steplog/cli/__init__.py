@@ -23,8 +23,12 @@ COMMANDS: Final = {
     "ls": "list the runs",
     "show": "show a run: its tasks, attempts and metrics",
     "compare": "show runs side by side, and mark what differs",
+    "import": "bring in run logs of magnus and runnable",
 }
 """Each is a module of this package with a function `run`, imported when it is called for."""
+
+MODULES: Final = {"import": "import_"}
+"""The modules of commands whose name cannot be a module's: it is a keyword of Python."""
 
 FAILURE: Final = 1
 INTERRUPTED: Final = 130
@@ -62,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     try:
         if argv and argv[0] in COMMANDS:
-            status: int = import_module(f"steplog.cli.{argv[0]}").run(argv[1:])
+            module = MODULES.get(argv[0], argv[0])
+            status: int = import_module(f"steplog.cli.{module}").run(argv[1:])
             return status
         _parser().parse_args(argv)
     except SystemExit as leaving:  # argparse has said all there is to say

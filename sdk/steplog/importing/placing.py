@@ -1,0 +1,88 @@
+"""An imported spool's way into the home: whole or not at all, and never over another one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from typing import TYPE_CHECKING, Final, Literal
+
+from steplog.decoding import decode
+from steplog.errors import RunNotFound
+from steplog.events import MAX_LINE_BYTES, Open
+from steplog.home import HOME_MODE, SPOOL_MODE, document_path, spool_folder, spool_path
+from steplog.store_reader import NothingFolded, find_run, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+Standing = Literal["absent", "same", "other"]
+
+_NO_TMPFILE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+"""What a file system, or a kernel, says that knows no files without a name."""
+
+
+def standing(home: Path, run_id: str, w: str) -> Standing:
+    """Tell whether a run is in the home, and whether it was imported by this writer.
+
+    Raises:
+        StoreUnreadable: The run log store cannot be read.
+        OSError: The spool cannot be read.
+    """
+    try:
+        with spool_path(home, run_id).open("rb") as spool:
+            first = decode(spool.readline(MAX_LINE_BYTES))
+    except FileNotFoundError:
+        is_known = document_path(home, run_id).exists() or _is_in_run_log(home, run_id)
+        return "other" if is_known else "absent"
+    return "same" if first and isinstance(first[0], Open) and first[0].w == w else "other"
+
+
+def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
+    """Write the spool of a run; on return it is on disk.
+
+    Killed at any time, there is no spool, or the whole one.
+
+    Raises:
+        FileExistsError: The run has a spool by now; it is as it was.
+        Exception: What the lines raise, or OSError; there is no spool.
+    """
+    folder = spool_folder(home)
+    home.mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
+    folder.mkdir(mode=HOME_MODE, exist_ok=True)
+    with _unfinished(folder) as (fd, name):
+        with os.fdopen(fd, "wb", closefd=False) as file:
+            file.writelines(lines)
+        with contextlib.suppress(OSError):  # a file system without modes
+            os.fchmod(fd, SPOOL_MODE)
+        os.fsync(fd)
+        # With a folder's descriptor linkat(2) is called, which follows the link in /proc.
+        os.link(name, spool_path(home, run_id), src_dir_fd=fd, follow_symlinks=True)
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[tuple[int, str]]:
+    """Give a file that vanishes with its descriptor: that, and the name to link it by."""
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, SPOOL_MODE)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".import-") as file:
+            yield file.fileno(), file.name
+        return
+    try:
+        yield fd, f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _is_in_run_log(home: Path, run_id: str) -> bool:
+    try:
+        with snapshot(home) as connection:
+            find_run(connection, run_id)
+    except (NothingFolded, RunNotFound):
+        return False
+    return True
