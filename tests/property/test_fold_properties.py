@@ -47,6 +47,7 @@ events = st.one_of(
     kind("join", tag=st.sampled_from(["", "x", "y"]), parameters=maps, config=maps),
     kind("leave", status=statuses, message=st.sampled_from(["", "why"])),
     kind("start", task=tasks, parameters=maps),
+    kind("start", task=tasks, step_type=st.sampled_from(["", "map"]), mock=st.booleans()),
     kind("end", task=tasks, status=statuses, message=st.sampled_from(["", "why"])),
     kind("lost", count=st.integers(0, 5)),
     kind("catalog", task=tasks, name=keys),

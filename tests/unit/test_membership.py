@@ -377,3 +377,27 @@ def test_an_anonymous_program_may_join_and_leave() -> None:
 
     assert outcome(folding) == ("FAIL", False)
     assert folding.state.tag == "x"
+
+
+def test_a_task_that_is_skipped_on_purpose_is_a_success_without_an_attempt() -> None:
+    """Also in a run that failed, and as the kind of step that was said."""
+    a = Scribe()
+    lines = [a.line("join"), a.line("start", task="train", step_type="stub", mock=True)]
+
+    folding = ended(*lines, a.line("leave", status="FAIL"))
+
+    skipped = task(folding)
+    assert ("stub", True, "SUCCESS") == (skipped.step_type, skipped.mock, skipped.status)
+    assert skipped.attempt is None
+
+
+def test_a_start_that_says_no_kind_leaves_it_as_it_was() -> None:
+    """A task is what it was said to be, through all of its attempts."""
+    a = Scribe()
+    lines = [a.line("join"), a.line("start", task="train", step_type="map")]
+    lines += [a.line("end", task="train"), a.line("start", task="train"), a.line("leave")]
+
+    folding = ended(*lines)
+
+    assert task(folding).step_type == "map"
+    assert attempt(folding).number == 2

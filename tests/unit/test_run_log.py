@@ -426,6 +426,21 @@ def test_a_task_named_success_is_not_hidden_by_the_terminal_step(empty: _Store) 
     assert empty.metrics("success") == {"loss": 1}
 
 
+def test_a_task_that_is_the_terminal_step_needs_no_other(empty: _Store) -> None:
+    """Whatever its name is; but a task in a branch is not it."""
+    empty.run()
+    empty.task("each", "a", "success", task_no=0)
+    empty.task("done", task_no=1)
+    empty.connection.execute("UPDATE task SET step_type = 'success' WHERE task_no = 0")
+    before = list(read_run_log(empty.home, "r")["steps"])
+    empty.connection.execute("UPDATE task SET step_type = 'success' WHERE task_no = 1")
+
+    after = list(read_run_log(empty.home, "r")["steps"])
+
+    assert before == ["each", "done", "success"]
+    assert after == ["each", "done"]
+
+
 def test_times_beyond_the_calendar_do_not_fail(store: _Store) -> None:
     """A line of another program may claim any time; the number stands as it is."""
     store.attempt(number=2, start_ts=2**63 - 1, end_ts=0)

@@ -36,9 +36,7 @@ def run(argv: Sequence[str]) -> int:
     """Import run logs; returns 0 when all of them are in the home then, 1 when one was skipped."""
     arguments = _parser().parse_args(argv)
     importer = Importer(home(), is_rehearsal=arguments.dry_run)
-    outcomes = [
-        outcome for path in arguments.paths for outcome in _take_all(importer, Path(path))
-    ]
+    outcomes = [outcome for path in arguments.paths for outcome in _take_all(importer, Path(path))]
     if arguments.json:
         write_json(_report(outcomes), sys.stdout.write)
     else:
@@ -56,44 +54,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def _take_all(importer: Importer, path: Path) -> Iterator[Outcome]:
     """Import what is found at a path; other JSON in a folder is passed over in silence."""
-    try:
-        found = list(find_run_logs(path))
-    except OSError as error:
-        found = []
-        yield _skip(path, f"{error.filename} cannot be read: {error.strerror}")
-        return
-    taken = 0
+    found = list(find_run_logs(path))
+    passed_over = 0
     for number, one in enumerate(found, 1):
         _show_progress(number, len(found))
         try:
             outcome = importer.take(one)
         except NoRunLog as error:
-            if one == path:
-                yield _skip(path, str(error))
-                taken += 1
-            continue
-        if outcome.result == "skipped":
-            _complain(outcome)
-        taken += 1
-        yield outcome
-    if not taken:
-        yield _skip(path, "no run log is there; name the file or folder that holds them")
+            if one == path:  # it was named
+                outcome = Outcome(str(one), None, "skipped", str(error))
+            else:
+                passed_over += 1
+                continue
+        yield _told(outcome)
+    if passed_over == len(found):
+        yield _told(Outcome(str(path), None, "skipped", "no run log is in it"))
 
 
-def _skip(path: Path, reason: str) -> Outcome:
-    outcome = Outcome(str(path), None, "skipped", reason)
-    _complain(outcome)
+def _told(outcome: Outcome) -> Outcome:
+    """Complain of a run log that is skipped."""
+    if outcome.result == "skipped":
+        path, reason = sanitise(outcome.path), sanitise(outcome.reason)
+        sys.stderr.write(f"steplog: {path} is skipped: {reason}\n")
     return outcome
 
 
-def _complain(outcome: Outcome) -> None:
-    sys.stderr.write(f"steplog: {sanitise(outcome.path)} is skipped: {sanitise(outcome.reason)}\n")
-
-
 def _show_progress(number: int, total: int) -> None:
-    """Count on a terminal, in a line that the next one overwrites."""
-    if sys.stderr.isatty() and total > 1:
-        sys.stderr.write(f"\rimporting {number:,} of {total:,}" + ("\r\x1b[K" * (number == total)))
+    """Count on a terminal, in a line that the next output overwrites."""
+    if total > 1 and sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Kimporting {number:,} of {total:,}\r")
 
 
 def _count(outcomes: Sequence[Outcome], result: str) -> int:

@@ -26,6 +26,7 @@ from steplog.importing.metrics import observations
 from steplog.importing.moments import all_moments, moment, with_nested
 from steplog.importing.shape import Attempt, RunLogMalformed, plain
 from steplog.times import show_time
+from steplog.values import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ Path = tuple[str, ...]
 def spool_lines(run: RunLog, w: str, otherwise_ts: int) -> Iterator[bytes]:
     """Return the lines of one writer that fold to the run.
 
-    The same run gives the same lines. A run that has not ended leaves its writer in it: as nobody
+    A run that has not ended leaves its writer in it: as nobody
     holds the spool's lock, it is folded as one that was killed.
 
     Args:
@@ -114,6 +115,8 @@ class _Account:
             attempts = [self._implied(step)]
         if not all(path):
             raise RunLogMalformed("a step has no name")
+        if len(path) > MAX_DEPTH:
+            raise RunLogMalformed("steps are nested too deeply")
         yield from self._work(path if len(path) > 1 else path[0], step, step.step_type, attempts)
         for branch in step.branches.values():
             label = _beyond(step.internal_name, branch.internal_name)
@@ -124,8 +127,8 @@ class _Account:
     def _implied(self, step: Step) -> Attempt:
         """Return the attempt that the document does not list: the time of what is nested in it."""
         known = list(all_moments(with_nested([step]))) or [self._latest_ts]
-        span = {"start_time": show_time(min(known)), "end_time": show_time(max(known))}
-        return Attempt(**span, status=step.status, message=step.message)
+        start, end = show_time(min(known)), show_time(max(known))
+        return Attempt(start, end, step.status, step.message)
 
     def _work(
         self, task: TaskField, work: Work, step_type: str, attempts: Sequence[Attempt]

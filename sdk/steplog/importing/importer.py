@@ -68,6 +68,8 @@ class Importer:
             raise
         except RunLogMalformed as error:
             return Outcome(str(path), run_id, "skipped", str(error))
+        except RecursionError:
+            return Outcome(str(path), run_id, "skipped", "it is nested too deeply")
         return Outcome(str(path), run_id, result, _TAKEN if result == "skipped" else "")
 
     def _put(self, run_id: str, w: str, lines: Iterator[bytes]) -> Result:

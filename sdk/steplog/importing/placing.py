@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Standing = Literal["absent", "same", "other"]
 
+_TMPFILE: Final = os.O_TMPFILE
 _NO_TMPFILE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 """What a file system, or a kernel, says that knows no files without a name."""
 
@@ -66,7 +67,7 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
 def _unfinished(folder: Path) -> Iterator[tuple[int, str]]:
     """Give a file that vanishes with its descriptor: that, and the name to link it by."""
     try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, SPOOL_MODE)
+        fd = os.open(folder, _TMPFILE | os.O_WRONLY | os.O_CLOEXEC, SPOOL_MODE)
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise

@@ -1,4 +1,4 @@
-"""The run log of the original (magnus, later runnable) as frozen structs, whatever version wrote it.
+"""The run log of the original (magnus, later runnable) as frozen structs, of any version.
 
 What a version does not write has the default that the original gives it; what is not listed here
 is ignored. Versions that kept a parameter with its kind (`{"kind": "json", "value": 1}`) are read
@@ -101,9 +101,9 @@ class RunLog(msgspec.Struct, frozen=True):
     steps: dict[str, Step]
     status: str = "FAIL"
     tag: str | None = ""
-    dag_hash: str | None | UnsetType = UNSET
+    dag_hash: str | UnsetType | None = UNSET
     use_cached: bool | UnsetType = UNSET
-    original_run_id: str | None | UnsetType = UNSET
+    original_run_id: str | UnsetType | None = UNSET
     job: Work | None = None
     parameters: Map = {}
     run_config: Map = {}

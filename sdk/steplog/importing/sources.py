@@ -28,23 +28,24 @@ def find_run_logs(path: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
     """Find what may be a run log: a JSON file, or a folder with the pieces of one.
 
     Within a folder links are not followed, so that the search stays in it. Hidden folders are
-    searched, as the original keeps run logs in one.
-
-    Raises:
-        OSError: A folder cannot be read.
+    searched, as the original keeps run logs in one. What cannot be looked into is returned too:
+    reading it says why.
     """
-    if not path.is_dir():
-        yield path.parent if path.name == _RUN_LOG_FILE else path
+    try:
+        if not path.is_dir():
+            yield path.parent if path.name == _RUN_LOG_FILE else path
+            return
+        entries = _entries(path)
+    except OSError:
+        yield path
         return
-    with os.scandir(path) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    if any(entry.name == _RUN_LOG_FILE for entry in entries):
+    if any(_is_file(entry) and entry.name == _RUN_LOG_FILE for entry in entries):
         yield path
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and depth > 1:
+        if depth > 1 and entry.is_dir(follow_symlinks=False):
             yield from find_run_logs(Path(entry.path), depth - 1)
-        elif entry.name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
+        elif entry.name.endswith(_SUFFIX) and _is_file(entry):
             yield Path(entry.path)
 
 
@@ -63,18 +64,31 @@ def read_document(path: Path) -> tuple[Any, int]:
         return document, modified_ts
     room, latest = MAX_BYTES, 0
     pieces: dict[str, Any] = {}
-    for piece in sorted(path.iterdir()):
-        if piece.name == _RUN_LOG_FILE or (
-            piece.name.startswith(PREFIXES) and piece.suffix == _SUFFIX
-        ):
-            try:
-                pieces[piece.stem], size, modified_ts = _read(piece, room)
-            except RunLogMalformed as error:
-                raise RunLogMalformed(f"{piece.name}: {error}") from error
-            room, latest = room - size, max(latest, modified_ts)
+    for entry in filter(_is_piece, _entries(path)):
+        try:
+            piece, size, modified_ts = _read(Path(entry.path), room)
+        except RunLogMalformed as error:
+            raise RunLogMalformed(f"{entry.name}: {error}") from error
+        pieces[entry.name.removesuffix(_SUFFIX)] = piece
+        room, latest = room - size, max(latest, modified_ts)
     if RUN_LOG not in pieces:
         raise RunLogMalformed(f"{_RUN_LOG_FILE} is missing")
     return assemble(pieces), latest
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)
+
+
+def _is_piece(entry: os.DirEntry[str]) -> bool:
+    if not _is_file(entry) or not entry.name.endswith(_SUFFIX):
+        return False
+    return entry.name == _RUN_LOG_FILE or entry.name.startswith(PREFIXES)
 
 
 def _read(path: Path, room: int) -> tuple[Any, int, int]:
