@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from steplog.decoding import decode
 from steplog.events import KnownEvent
 from steplog.importing.conversion import spool_lines
+from steplog.importing.metrics import is_by_step
 from steplog.importing.shape import as_run_log
 from steplog.run_log import write_run_log
 from steplogd.core.fold import Fold
@@ -36,7 +37,7 @@ moments = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(
 by_step = st.dictionaries(st.integers(-(2**63), 2**63 - 1), values, min_size=2, max_size=4).map(
     lambda found: {str(step): found[step] for step in sorted(found)}
 )
-metrics = st.dictionaries(texts, values.filter(lambda one: not isinstance(one, dict)) | by_step)
+metrics = st.dictionaries(texts, values.filter(lambda one: not is_by_step(one)) | by_step)
 
 
 def record(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:

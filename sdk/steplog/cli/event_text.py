@@ -74,7 +74,9 @@ def _said(event: AnyEvent) -> str:
         case Track():
             return f"step {event.step}  {show_pairs(event.values, _TEXT_CHARACTERS)}"
         case Start():
-            return show_pairs(event.parameters, _TEXT_CHARACTERS)
+            about = {"step_type": event.step_type, "mock": event.mock}
+            said = {name: one for name, one in about.items() if one}
+            return show_pairs({**said, **event.parameters}, _TEXT_CHARACTERS)
         case Join():
             tag = {"tag": event.tag} if event.tag else {}
             return show_pairs({**tag, **event.parameters}, _TEXT_CHARACTERS)
