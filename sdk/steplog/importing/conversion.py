@@ -52,8 +52,8 @@ Path = tuple[str, ...]
 def spool_lines(run: RunLog, w: str, otherwise_ts: int) -> Iterator[bytes]:
     """Return the lines of one writer that fold to the run.
 
-    A run that has not ended leaves its writer in it: as nobody
-    holds the spool's lock, it is folded as one that was killed.
+    A run that has not ended leaves its writer in it: as nobody holds the spool's lock, it is folded
+    as one that was killed.
 
     Args:
         run: The run.
@@ -66,10 +66,11 @@ def spool_lines(run: RunLog, w: str, otherwise_ts: int) -> Iterator[bytes]:
     for n, (kind, ts, fields) in enumerate(_Account(run, otherwise_ts).events()):
         try:
             prepare_fields(fields)
-            yield check_size(encode_line(kind(w, n, ts, **fields)))
+            line = check_size(encode_line(kind(w, n, ts, **fields)))
         except (TypeError, ValueError) as error:
             what = fields.get("task", "the run")
             raise RunLogMalformed(f"{kind.__name__.lower()} of {what!r:.80}: {error}") from error
+        yield line
 
 
 class _Account:

@@ -59,7 +59,7 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)
         os.fsync(fd)
-        # With a folder's descriptor linkat(2) is called, which follows the link in /proc.
+        # Given any descriptor, linkat(2) is called, which follows the link in /proc.
         os.link(name, spool_path(home, run_id), src_dir_fd=fd, follow_symlinks=True)
 
 
