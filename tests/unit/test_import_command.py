@@ -6,14 +6,20 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from steplog.cli import main
 from steplog.importing import placing
 from steplog.importing.sources import MAX_BYTES, MAX_DEPTH
+from steplogd.core.fold import Fold
+from steplogd.core.state import RunState
+from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.conftest import spools
+
+if TYPE_CHECKING:
+    from steplogd.store.database import Database
 
 GOOD = {"run_id": "good", "status": "SUCCESS", "steps": {}}
 
@@ -103,6 +109,20 @@ def test_a_run_that_has_only_a_document_left_is_not_imported_over_it(
 
     assert (1, []) == (status, found["imported"])
     assert not (home / "spool").exists()
+
+
+def test_a_run_that_has_only_its_rows_left_is_not_imported_over_them(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store knows runs whose spool and document were both removed."""
+    folding = Fold(RunState("good"))
+    RunLogs(database).commit([(FoldedRun(0, folding.state, 0), folding.take_changes())])
+    monkeypatch.setenv("STEPLOG_HOME", str(database.path.parent))
+
+    status = main(["import", str(put(tmp_path / "logs" / "good.json", GOOD))])
+
+    assert 1 == status
+    assert not (database.path.parent / "spool").exists()
 
 
 def test_a_rehearsal_writes_nothing(
@@ -208,6 +228,31 @@ def test_a_lone_surrogate_in_a_name_comes_through(tmp_path: Path, home: Path) ->
 
     assert 0 == main(["import", str(path)])
     assert ["good"] == spools(home)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_run_log(tmp_path: Path, home: Path) -> None:
+    """Editors on other systems put one in front."""
+    path = tmp_path / "good.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+
+    assert 0 == main(["import", str(path)])
+    assert ["good"] == spools(home)
+
+
+def test_no_depth_of_nesting_is_a_fault_of_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever of reading, hashing and converting gives up first."""
+    for depth in range(850, 1050, 3):
+        content = f'"a{depth}": {"[" * depth}{"]" * depth}'
+        text = f'{{"run_id": "r{depth}", "steps": {{}}, {content}}}'
+        (tmp_path / f"{depth}.json").write_text(text)
+
+    main(["import", str(tmp_path)])
+
+    told = capsys.readouterr()
+    assert told.out.startswith("imported ")
+    assert "fault" not in told.err
 
 
 @pytest.mark.parametrize("flag", [os.O_TMPFILE, os.O_DIRECTORY], ids=["nameless", "named"])

@@ -103,6 +103,16 @@ def test_an_attempt_that_failed_says_so_and_the_run_too() -> None:
     assert [END] == [event.ts for event in events if isinstance(event, Track)]
 
 
+def test_a_step_that_failed_after_its_last_attempt_ends_that_with_a_failure() -> None:
+    """A run log says one thing of a step; the earlier attempts stay as they were."""
+    train = step(attempts=[attempt(), attempt()], status="FAIL", message="no catalog")
+
+    events = convert(document(train))
+
+    ends = [(event.status, event.message) for event in events if isinstance(event, End)]
+    assert [("SUCCESS", ""), ("FAIL", "no catalog")] == ends
+
+
 def test_a_run_that_had_not_ended_leaves_what_was_under_way_open() -> None:
     """Its fold then takes it for killed; an earlier attempt has failed."""
     waiting = attempt(status="PROCESSING", end_time="")
@@ -225,7 +235,7 @@ def test_pieces_go_to_the_longest_name_that_they_go_on_from() -> None:
     nested = {"internal_name": "each.0.5", "steps": {}}
     pieces = {
         "RunLog": run_log,
-        "StepLog-success-20": step("success"),
+        "StepLog-after-20": step("after"),
         "StepLog-each-3": step("each"),
         "StepLog-each.0.5.inner-5": step("each.0.5.inner"),
         "BranchLog-each.0.5-4": nested,
@@ -234,7 +244,7 @@ def test_pieces_go_to_the_longest_name_that_they_go_on_from() -> None:
 
     whole = assemble(pieces)
 
-    assert ["each", "success"] == list(whole["steps"])
+    assert ["each", "after"] == list(whole["steps"])
     assert {"each.0.5": nested} == whole["steps"]["each"]["branches"]
     assert ["each.0.5.inner"] == list(nested["steps"])
     assert {"a": 1, "b": 2} == whole["parameters"]
