@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from steplog.task_text import path_of
+
 _VARIABLE: Final = "STEPLOG_TASK"
 _MAX_CHARACTERS: Final = 8000
 """A name may have any length, but nothing can be started in an environment that is too large."""
@@ -20,7 +22,7 @@ def named_task() -> tuple[str, ...]:
     """
     text = os.environ.get(_VARIABLE)
     name = _before if text == _told else text
-    return (name,) if name else ()
+    return path_of(name) if name else ()
 
 
 def tell_task(path: tuple[str, ...] | None) -> None:

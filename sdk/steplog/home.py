@@ -57,3 +57,8 @@ def database_path(home: Path) -> Path:
 def document_path(home: Path, run_id: str) -> Path:
     """Return where a run's log lies as one JSON document, once the run has ended."""
     return home / "runs" / f"{run_id}.json"
+
+
+def catalog_folder(home: Path) -> Path:
+    """Return the folder of the catalog, which has a folder for each run."""
+    return home / "catalog"

@@ -18,9 +18,9 @@ import steplogd.store
 from steplog.cli import COMMANDS, main
 from steplog.cli.event_text import describe
 from steplog.cli.tail import CHUNK_BYTES, start_of_last, whole_lines
-from steplog.cli.track import parse_value
 from steplog.decoding import decode
 from steplog.run import RUN_ID_VARIABLES
+from steplog.value_text import parse_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

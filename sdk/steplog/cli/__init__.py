@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS: Final = {
+    "exec": "run a command as a task",
     "track": "append values to the spool of a run",
     "tail": "read a spool as it grows",
     "ls": "list the runs",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from steplog.cli.arguments import CommandParser, home, int64, run_id
 from steplog.encoding import check_size, prepare
@@ -16,6 +15,7 @@ from steplog.events import DEFAULT_TASK
 from steplog.names import check_run_id
 from steplog.run import RUN_ID_VARIABLES
 from steplog.spool import append_line
+from steplog.value_text import parse_value
 
 if TYPE_CHECKING:
     import argparse
@@ -29,8 +29,6 @@ example:
   steplog track --run-id my-run --task train --step 3 loss=0.25 'sizes=[64, 32]' note=warm-up
   STEPLOG_RUN_ID=my-run steplog track accuracy=0.93"""
 
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
 
 def run(argv: Sequence[str]) -> int:
     """Append the line; on return it is in the file."""
@@ -40,18 +38,6 @@ def run(argv: Sequence[str]) -> int:
     line = _line(arguments.task, arguments.step, values)
     append_line(home(), arguments.run_id or _run_id_from_environment(), line)
     return 0
-
-
-def parse_value(text: str) -> Any:
-    """Return what a VALUE stands for: an int, a float, a list, a dict, or else the text."""
-    if number := _NUMBER.fullmatch(text):
-        return float(text) if number.group(1) or number.group(2) else _integer(text)
-    if text[:1] not in ("{", "["):
-        return text
-    try:
-        return json.loads(text, parse_int=_integer, parse_constant=_refuse)
-    except ValueError:
-        return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,16 +85,3 @@ def _run_id_from_environment() -> str:
             "it is not said which run to track to; give --run-id, or set STEPLOG_RUN_ID"
         )
     return check_run_id(os.environ[named])
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # more digits than CPython takes
-        from decimal import Decimal
-
-        return int(Decimal(text))
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,97 @@
+"""The command as a child: started, told what this process is told, and waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FORWARDED: Final = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGINT,
+    signal.SIGQUIT,
+)
+_WATCHED: Final = (*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH)
+
+_SI_KERNEL: Final = 0x80
+"""`si_code` of a signal that a terminal sent, to the command as well: they are in one group."""
+
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+
+_FIRST_LOOK_SECONDS: Final = 0.01
+_LOOK_SECONDS: Final = 1.0
+
+
+class Observer(Protocol):
+    """Who is told, while the command runs, when there may be something to do."""
+
+    def look(self) -> None:
+        """Look what has come; called often at first, about once a second later."""
+
+    def before_signal(self, pid: int) -> None:
+        """Look while there is still somebody; called before a signal is passed on."""
+
+    def resize(self) -> None:
+        """Take over the size of the terminal."""
+
+
+class Child:
+    """A command that runs; it shares our group, terminal, folder, descriptors and umask.
+
+    Whoever makes one is the main thread, before any other thread: the signals that are passed on
+    are held back from then on, and taken one by one by `wait`.
+
+    Attributes:
+        pid: Its process id, valid until `wait` has returned.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+
+    def start(
+        self,
+        program: str,
+        words: list[str],
+        environment: Mapping[bytes, bytes],
+        outputs: Mapping[int, int],
+    ) -> None:
+        """Start the program, with `outputs` (by the number that it sees) in place of ours.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        self.pid = os.posix_spawn(
+            program,
+            words,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, seen) for seen, fd in outputs.items()],
+            setsigmask=self._mask,
+            setsigdef=_IGNORED_BY_PYTHON,
+        )
+
+    def wait(self, observer: Observer) -> int:
+        """Wait for its end, and return the wait status."""
+        timeout = _FIRST_LOOK_SECONDS
+        while True:
+            arrived = signal.sigtimedwait(_WATCHED, timeout)
+            if arrived is None:
+                observer.look()
+                timeout = min(2 * timeout, _LOOK_SECONDS)
+            elif arrived.si_signo == signal.SIGCHLD:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    return status
+            elif arrived.si_signo == signal.SIGWINCH:
+                # It has the signal from the kernel too, perhaps before its terminal has the size.
+                observer.resize()
+                os.kill(self.pid, signal.SIGWINCH)
+            elif arrived.si_code != _SI_KERNEL:
+                observer.before_signal(self.pid)
+                os.kill(self.pid, arrived.si_signo)

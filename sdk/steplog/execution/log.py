@@ -1,0 +1,96 @@
+"""The log of a task: all that its commands printed, as a file in the run's catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from steplog.execution.warning import warn
+from steplog.home import HOME_MODE, catalog_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SUFFIX: Final = ".execution.log"
+_LONGEST_NAME: Final = 255
+_MODE: Final = 0o600
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Log:
+    """Appends what is printed, attempt after attempt; a full disk costs what is not in it, alone.
+
+    Args:
+        home: Where the catalog lies; made when absent.
+        run_id: The run.
+        path: The task.
+
+    Raises:
+        OSError: There can be no such file.
+    """
+
+    def __init__(self, home: Path, run_id: str, path: tuple[str, ...]) -> None:
+        self._catalog = catalog_folder(home)
+        self._folder = run_id
+        self._name = log_name(path)
+        home.mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
+        self._catalog.mkdir(mode=HOME_MODE, exist_ok=True)
+        (self._catalog / run_id).mkdir(mode=HOME_MODE, exist_ok=True)
+        self._file = os.open(self._catalog / run_id / self._name, _FLAGS, _MODE)
+        self._is_failed = False
+
+    def write(self, printed: bytes) -> None:
+        """Append; from the first failure on, which is warned of, no more."""
+        if self._is_failed:
+            return
+        try:
+            while printed:
+                printed = printed[os.write(self._file, printed) :]
+        except OSError as error:
+            self._is_failed = True
+            warn(
+                f"what the command prints is no longer kept in {self._name} ({error.strerror}), "
+                "and the command goes on; see that the disk has room"
+            )
+
+    def close(self) -> dict[str, Any]:
+        """Close the file, and return what an entry of the catalog says of it.
+
+        Raises:
+            OSError: It cannot be read back.
+        """
+        digest = hashlib.sha256()
+        try:
+            offset = 0
+            while chunk := os.pread(self._file, 1024 * 1024, offset):
+                digest.update(chunk)
+                offset += len(chunk)
+        finally:
+            os.close(self._file)
+        return {
+            "name": self._name,
+            "data_hash": digest.hexdigest(),
+            "catalog_relative_path": f"{self._folder}/{self._name}",
+            "catalog_handler_location": str(self._catalog),
+            "stage": "put",
+        }
+
+
+def log_name(path: tuple[str, ...]) -> str:
+    """Return the file name of a task's log: its dotted name, `_` for spaces, `%` for the unfit."""
+    name = "".join(map(_fit, ".".join(path).replace(" ", "_")))
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    room = _LONGEST_NAME - len(_SUFFIX)
+    encoded = os.fsencode(name)
+    if len(encoded) > room:  # cut, and still told from others that begin alike
+        mark = hashlib.sha256(encoded).hexdigest()[:16]
+        name = f"{encoded[: room - 17].decode(errors='ignore')}-{mark}"
+    return name + _SUFFIX
+
+
+def _fit(character: str) -> str:
+    if character.isprintable() and character not in "/%":
+        return character
+    return "".join(f"%{byte:02X}" for byte in os.fsencode(character))

@@ -1,0 +1,34 @@
+# The prelude of bash, its BASH_ENV: however a bash that is not interactive comes to be started.
+
+{
+    __steplog_options=$-
+    set +eux
+    if [ -n "${STEPLOG_EXEC_SINK-}" ] && [ -r "${STEPLOG_EXEC_FOLDER-}/record.sh" ]; then
+        . "$STEPLOG_EXEC_FOLDER/record.sh"
+        trap() { __steplog_trap "$@"; }
+
+        # No alias of bash has a slash in its name. A function runs in a process of its own in the
+        # background, and whoever kills that misses the script: then there are no stand-ins.
+        __steplog_stand_in() {
+            eval "$1() { /bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1 \"\$@\"; }"
+        }
+        __steplog_background='[^&>]&([^&>]|$)'
+        if [ -n "${BASH_EXECUTION_STRING-}" ]; then
+            if [[ $BASH_EXECUTION_STRING == */* ]] &&
+                ! [[ $BASH_EXECUTION_STRING =~ $__steplog_background ]]
+            then __steplog_find_scripts text "$BASH_EXECUTION_STRING"
+            fi
+        elif [ -f "$0" ] && ! command -p grep -qE "$__steplog_background" "$0"; then
+            __steplog_find_scripts file "$0"
+        fi
+    fi
+    __steplog_line=
+    if [ -n "${STEPLOG_EXEC_BASH_ENV-}" ]; then eval "__steplog_line=\"$STEPLOG_EXEC_BASH_ENV\""; fi
+    case $__steplog_options in *e*) set -e ;; esac
+    case $__steplog_options in *u*) set -u ;; esac
+    case $__steplog_options in *x*) set -x ;; esac
+    [ -r "$__steplog_line" ] || return 0
+} 2>/dev/null
+
+# What the user's own BASH_ENV names.
+. "$__steplog_line"

@@ -1,0 +1,119 @@
+# What every shell of a command is given before its own first line: its exports reach the sink.
+# Read by dash, by bash, and by bash as sh. What -x would show of it goes nowhere.
+
+# Appends this shell's environment to the sink when it has something to track; returns $1, so that
+# the `$?` of whoever calls is kept. In a subshell, where options and positions are its own.
+__steplog_record() {
+    (
+        set +eux
+        case $(export -p) in *_TRACK_*) ;; *) exit ;; esac
+        IFS=' '
+        set -- $STEPLOG_EXEC_SINK
+        sink=/proc/$1/fd/$2 started=$3
+        # Another process may have the number of an exec that is gone, or in another namespace.
+        read -r stat <"/proc/$1/stat"
+        set -- ${stat##*) }
+        [ "${20}" = "$started" ] || exit
+        # One read and one write: nothing else gets in between. A value of more than 128 KiB is
+        # too long for any program's environment, but not for the shell itself.
+        command -p dd if=/proc/self/environ bs=4194304 >>"$sink" ||
+            { printf '\0'; export -p; printf '\0'; } >>"$sink"
+    ) </dev/null >/dev/null 2>&1
+    return "$1"
+}
+
+# Sets the EXIT trap. `if` lets `$?` reach the handler of the script, also under -e.
+__steplog_arm() {
+    case $__steplog_on_exit in
+        '' | -) command trap '{ __steplog_record "$?" || :; } 2>/dev/null' EXIT ;;
+        *) command trap '
+            if { __steplog_record "$?"; } 2>/dev/null
+            then eval "$__steplog_on_exit"
+            else eval "$__steplog_on_exit"
+            fi' EXIT ;;
+    esac
+}
+
+# `trap` as the script calls it: its handler for EXIT is kept, and run after ours.
+__steplog_trap() {
+    {
+        if [ "${1-}" = -- ]; then shift; fi
+        case ${1--p} in
+            -[lp]) __steplog_list_traps "$@" ;;
+            *[!0-9]* | '') if [ "$#" -eq 1 ]; then set -- - "$1"; fi; __steplog_set_traps "$@" ;;
+            *) __steplog_set_traps - "$@" ;;
+        esac
+    } 3>&2 2>/dev/null
+}
+
+# Lists the traps as if ours were not there.
+__steplog_list_traps() {
+    case $__steplog_on_exit in
+        '') command trap - EXIT ;;
+        *) command trap -- "$__steplog_on_exit" EXIT ;;
+    esac
+    command trap "$@" 2>&3
+    set -- "$?"
+    __steplog_arm
+    return "$1"
+}
+
+__steplog_set_traps() {
+    __steplog_action=$1 __steplog_status=0
+    shift
+    for __steplog_condition; do
+        case $__steplog_condition in
+            0 | [Ee][Xx][Ii][Tt])
+                __steplog_on_exit=$__steplog_action
+                if [ "$__steplog_action" = - ]; then __steplog_on_exit=; fi
+                __steplog_arm ;;
+            *)
+                command trap -- "$__steplog_action" "$__steplog_condition" 2>&3 ||
+                    __steplog_status=$? ;;
+        esac
+    done
+    return "$__steplog_status"
+}
+
+# Lets a stand-in, which records it too, take the place of each script that `text` or `file` $2
+# names by its path and that the kernel would hand to a plain sh: nothing that is in a script's
+# environment makes dash read a prelude.
+__steplog_find_scripts() {
+    {
+        __steplog_words='[A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)+'
+        case $1 in
+            text) __steplog_rest=$(printf '%s\n' "$2" | command -p grep -aoE "$__steplog_words") ;;
+            *) __steplog_rest=$(command -p grep -aoE "$__steplog_words" "$2") ;;
+        esac || :
+        while [ -n "$__steplog_rest" ]; do
+            __steplog_word=${__steplog_rest%%"$__steplog_newline"*}
+            __steplog_rest=${__steplog_rest#"$__steplog_word"}
+            __steplog_rest=${__steplog_rest#"$__steplog_newline"}
+            if [ -f "$__steplog_word" ] && [ -x "$__steplog_word" ] &&
+                __steplog_is_for_sh "$__steplog_word"
+            then __steplog_stand_in "$__steplog_word"
+            fi
+        done
+    } 2>/dev/null
+}
+
+# Tells whether the first line of a file names sh or dash by its path.
+__steplog_is_for_sh() {
+    __steplog_line=
+    IFS= read -r __steplog_line <"$1" || :
+    case $__steplog_line in
+        '#!'*) ;;
+        *) return 1 ;;
+    esac
+    __steplog_line=${__steplog_line#'#!'}
+    __steplog_line=${__steplog_line#"${__steplog_line%%[! ]*}"}
+    case ${__steplog_line%% *} in
+        /bin/sh | /bin/dash | /usr/bin/sh | /usr/bin/dash) return 0 ;;
+    esac
+    return 1
+}
+
+__steplog_on_exit=
+__steplog_newline='
+'
+__steplog_arm

@@ -1,0 +1,15 @@
+# The prelude of a plain sh. A special builtin cannot be a function there, but an alias stands
+# before it. dash runs no EXIT trap when a signal ends it: who sends itself one records first.
+
+. "$STEPLOG_EXEC_FOLDER/record.sh"
+
+alias trap=__steplog_trap
+
+kill() {
+    { __steplog_record 0; } 2>/dev/null
+    command kill "$@"
+}
+
+__steplog_stand_in() {
+    alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1"
+}

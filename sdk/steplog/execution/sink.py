@@ -1,0 +1,71 @@
+"""The sink: where the shells of a command append their environment, in memory and on no disk."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from steplog.execution.exports import variables_of
+from steplog.execution.quoting import exported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steplog.execution.exports import Variable
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_LISTINGS: Final = (b"export ", b"declare ")
+"""How the first line of `export -p` begins."""
+
+
+class Sink:
+    """A file without a name, which the descendants of this process append to.
+
+    What they append is environments as the kernel keeps them, or `export -p` between two NULs where
+    a value is too long for that.
+
+    Attributes:
+        address: What a shell needs to find it: the process, the descriptor, and when the process
+            was started, which tells it from a later one of the same number.
+    """
+
+    def __init__(self) -> None:
+        self._file = os.memfd_create("steplog-exec", os.MFD_CLOEXEC)
+        self._offset = 0
+        self._rest = b""
+        self.address = f"{os.getpid()} {self._file} {started(os.getpid())}"
+
+    def take(self) -> Iterator[Variable]:
+        """Yield the variables that were appended since the last call, in their order."""
+        while chunk := os.pread(self._file, _CHUNK_BYTES, self._offset):
+            self._offset += len(chunk)
+            whole, sign, self._rest = (self._rest + chunk).rpartition(b"\0")
+            if sign:
+                yield from _variables(whole)
+
+    def close(self) -> None:
+        """Let go of the memory; a shell that comes later finds nothing to append to."""
+        os.close(self._file)
+
+
+def started(pid: int) -> int:
+    """Return when a process was started, in clock ticks since the machine was.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    return int(stat_fields(pid)[19])
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return what `/proc` says of a process, from its state on (the third field of proc(5))."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # a path would cost more
+        return file.read().rpartition(b") ")[2].split()
+
+
+def _variables(appended: bytes) -> Iterator[Variable]:
+    for entry in appended.split(b"\0"):
+        if entry.startswith(_LISTINGS):
+            yield from exported(entry)
+        else:
+            yield from variables_of(entry)
