@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from steplog import losses
 from steplog.events import Catalog, End, Start
-from steplog.execution import descendants
+from steplog.execution import descendants, last_words
 from steplog.execution.child import Child
 from steplog.execution.ending import Ending, ending_of
 from steplog.execution.exports import Exports, variables_of
@@ -79,10 +80,14 @@ class Attempt:
             self._exports.track(variables_of(environ))
         self._take()
 
-    def before_signal(self, pid: int) -> None:
-        """Track what a shell that may not live to record it has told the program it waits for."""
-        if self._sink is not None:
-            self._exports.track(descendants.variables_below(pid, self._sink.address))
+    def before_signal(self, number: int) -> None:
+        """Track what a shell that may not live to record it has exported."""
+        if self._sink is None:
+            return
+        pid = self._child.pid
+        self._exports.track(descendants.variables_below(pid, self._sink.address))
+        if number == signal.SIGTERM:
+            last_words.hear(pid)
         self._take()
 
     def resize(self) -> None:

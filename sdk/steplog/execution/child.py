@@ -34,7 +34,7 @@ class Observer(Protocol):
     def look(self) -> None:
         """Look what has come; called often at first, about once a second later."""
 
-    def before_signal(self, pid: int) -> None:
+    def before_signal(self, number: int) -> None:
         """Look while there is still somebody; called before a signal is passed on."""
 
     def resize(self) -> None:
@@ -93,5 +93,5 @@ class Child:
                 observer.resize()
                 os.kill(self.pid, signal.SIGWINCH)
             elif arrived.si_code != _SI_KERNEL:
-                observer.before_signal(self.pid)
+                observer.before_signal(arrived.si_signo)
                 os.kill(self.pid, arrived.si_signo)

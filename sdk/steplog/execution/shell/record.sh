@@ -22,7 +22,7 @@ __steplog_record() {
     return "$1"
 }
 
-# Sets the EXIT trap. `if` lets `$?` reach the handler of the script, also under -e.
+# Sets our traps. `if` lets `$?` reach the handler of the script, also under -e.
 __steplog_arm() {
     case $__steplog_on_exit in
         '' | -) command trap '{ __steplog_record "$?" || :; } 2>/dev/null' EXIT ;;
@@ -31,6 +31,9 @@ __steplog_arm() {
             then eval "$__steplog_on_exit"
             else eval "$__steplog_on_exit"
             fi' EXIT ;;
+    esac
+    case $__steplog_last_words in
+        ?*) command trap "$__steplog_last_words" URG ;;
     esac
 }
 
@@ -52,6 +55,9 @@ __steplog_list_traps() {
         '') command trap - EXIT ;;
         *) command trap -- "$__steplog_on_exit" EXIT ;;
     esac
+    case $__steplog_last_words in
+        ?*) command trap - URG ;;
+    esac
     command trap "$@" 2>&3
     set -- "$?"
     __steplog_arm
@@ -68,6 +74,7 @@ __steplog_set_traps() {
                 if [ "$__steplog_action" = - ]; then __steplog_on_exit=; fi
                 __steplog_arm ;;
             *)
+                case $__steplog_condition in *[Uu][Rr][Gg] | 23) __steplog_last_words= ;; esac
                 command trap -- "$__steplog_action" "$__steplog_condition" 2>&3 ||
                     __steplog_status=$? ;;
         esac

@@ -1,6 +1,8 @@
 # The prelude of a plain sh. A special builtin cannot be a function there, but an alias stands
-# before it. dash runs no EXIT trap when a signal ends it: who sends itself one records first.
+# before it. dash runs no EXIT trap when a signal ends it: a script that sends itself one records
+# first, and so does a shell that `last_words.py` asks to.
 
+__steplog_last_words='{ __steplog_record 0; } 2>/dev/null; command kill -TERM "$$"'
 . "$STEPLOG_EXEC_FOLDER/record.sh"
 
 alias trap=__steplog_trap
