@@ -182,6 +182,8 @@ def test_the_command_may_be_a_script(home: Path, tmp_path: Path, first_line: str
         (("-c", "(trap 'echo sub' EXIT; true); echo on"), b"sub\non\n"),
         (("-c", "trap 'echo usr' USR1; kill -USR1 $$; echo on"), b"usr\non\n"),
         (("-c", "trap 'echo \"it is\"' EXIT; trap"), b"trap -- 'echo \"it is\"' EXIT\nit is\n"),
+        (("-c", "trap 'echo bye' EXIT; x=$(trap; echo x); echo $?; trap - EXIT"), b"0\n"),
+        (("-c", "trap 'echo bye' EXIT; (trap >/dev/null; exit 0); echo on"), b"on\nbye\n"),
         (("-c", "cat <<E\n$0\n'\nE\n"), None),
         (("-c", "alias x='echo x'\nread y; echo $y"), b"line\n"),
         (("-c", "f() { return 3; }; f; echo $?"), b"3\n"),

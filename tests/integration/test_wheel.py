@@ -66,3 +66,17 @@ def test_plain_installation_has_the_commands(plain: Path, tmp_path: Path) -> Non
     assert daemon.returncode == 1
     assert daemon.stderr.count("\n") == 1
     assert "pip install 'steplog[daemon]'" in daemon.stderr
+
+
+@pytest.mark.timeout(300)
+def test_plain_installation_runs_commands(plain: Path, tmp_path: Path) -> None:
+    """The preludes of the shells are in the wheel, and the stand-ins can be executed."""
+    environment = {"STEPLOG_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    nested = "sh -c 'export STEPLOG_TRACK_a=1'; bash -c 'export STEPLOG_TRACK_b=2'"
+
+    words = [plain / "steplog", "exec", "--run-id", "r", "--", "sh", "-c", nested]
+    subprocess.run(words, env=environment, check=True)
+
+    spool = (tmp_path / "spool/r.jsonl").read_text()
+    assert '"values":{"a":1' in spool
+    assert '"b":2}' in spool

@@ -14,13 +14,12 @@
             eval "$1() { /bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1 \"\$@\"; }"
         }
         __steplog_background='[^&>]&([^&>]|$)'
-        if [ -n "${BASH_EXECUTION_STRING-}" ]; then
-            if [[ $BASH_EXECUTION_STRING == */* ]] &&
-                ! [[ $BASH_EXECUTION_STRING =~ $__steplog_background ]]
-            then __steplog_find_scripts text "$BASH_EXECUTION_STRING"
+        if [[ ${BASH_EXECUTION_STRING-} == */* ]]; then
+            if ! [[ $BASH_EXECUTION_STRING =~ $__steplog_background ]]
+            then __steplog_stand_in_for_scripts <<<"$BASH_EXECUTION_STRING"
             fi
-        elif [ -f "$0" ] && ! command -p grep -qE "$__steplog_background" "$0"; then
-            __steplog_find_scripts file "$0"
+        elif [ -f "$0" ] && ! command -p grep -aqE "$__steplog_background" "$0"; then
+            __steplog_stand_in_for_scripts <"$0"
         fi
     fi
     __steplog_line=

@@ -42,7 +42,7 @@ if [ "$kind" = text ]; then
     shift
     if [ "$#" -gt 0 ]; then name=$1; shift; fi
     exec "$shell" -c "$begin
-        case \$1 in */*) __steplog_find_scripts text \"\$1\" ;; esac
+        __steplog_look_at_text \"\$1\"
         __steplog_text=\$1; shift
         eval \"$settings\$__steplog_text\"" "$name" "$text" "$@"
 fi
@@ -58,6 +58,6 @@ case $file in */*) path=$file ;; *) path=./$file ;; esac
 if [ ! -f "$path" ] || [ ! -r "$path" ]; then exec "$shell" "$@"; fi
 shift
 exec "$shell" -c "$begin
-    __steplog_find_scripts file \"\$1\"
+    __steplog_stand_in_for_scripts <\"\$1\"
     __steplog_text=\$1; shift
     $settings . \"\$__steplog_text\"" "$file" "$path" "$@"

@@ -35,6 +35,7 @@ __steplog_arm() {
     case $__steplog_last_words in
         ?*) command trap "$__steplog_last_words" URG ;;
     esac
+    read -r __steplog_armed _ </proc/self/stat || :
 }
 
 # `trap` as the script calls it: its handler for EXIT is kept, and run after ours.
@@ -49,7 +50,7 @@ __steplog_trap() {
     } 3>&2 2>/dev/null
 }
 
-# Lists the traps as if ours were not there.
+# Lists the traps as if ours were not there. A subshell, which has none, must not get the handler.
 __steplog_list_traps() {
     case $__steplog_on_exit in
         '') command trap - EXIT ;;
@@ -60,7 +61,8 @@ __steplog_list_traps() {
     esac
     command trap "$@" 2>&3
     set -- "$?"
-    __steplog_arm
+    read -r __steplog_pid _ </proc/self/stat || :
+    if [ "$__steplog_pid" = "$__steplog_armed" ]; then __steplog_arm; else command trap - EXIT; fi
     return "$1"
 }
 
@@ -82,24 +84,25 @@ __steplog_set_traps() {
     return "$__steplog_status"
 }
 
-# Lets a stand-in, which records it too, take the place of each script that `text` or `file` $2
-# names by its path and that the kernel would hand to a plain sh: nothing that is in a script's
-# environment makes dash read a prelude.
-__steplog_find_scripts() {
+# Lets a stand-in, which records it too, take the place of each script that the text on stdin names
+# by its path and that the kernel would hand to a plain sh: nothing that is in a script's environment
+# makes dash read a prelude.
+__steplog_stand_in_for_scripts() {
     {
-        __steplog_words='[A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)+'
-        case $1 in
-            text) __steplog_rest=$(printf '%s\n' "$2" | command -p grep -aoE "$__steplog_words") ;;
-            *) __steplog_rest=$(command -p grep -aoE "$__steplog_words" "$2") ;;
-        esac || :
+        __steplog_rest=$(
+            command -p head -c 65536 | command -p grep -aoE '[A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)+' |
+                command -p sort -u | while read -r word; do
+                    if [ -f "$word" ] && [ -x "$word" ] && __steplog_is_for_sh "$word"
+                    then printf '%s\n' "$word"
+                    fi
+                done
+        ) || :
         while [ -n "$__steplog_rest" ]; do
-            __steplog_word=${__steplog_rest%%"$__steplog_newline"*}
-            __steplog_rest=${__steplog_rest#"$__steplog_word"}
-            __steplog_rest=${__steplog_rest#"$__steplog_newline"}
-            if [ -f "$__steplog_word" ] && [ -x "$__steplog_word" ] &&
-                __steplog_is_for_sh "$__steplog_word"
-            then __steplog_stand_in "$__steplog_word"
-            fi
+            __steplog_stand_in "${__steplog_rest%%"$__steplog_newline"*}"
+            case $__steplog_rest in
+                *"$__steplog_newline"*) __steplog_rest=${__steplog_rest#*"$__steplog_newline"} ;;
+                *) __steplog_rest= ;;
+            esac
         done
     } 2>/dev/null
 }

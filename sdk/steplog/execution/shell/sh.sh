@@ -15,3 +15,11 @@ kill() {
 __steplog_stand_in() {
     alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1"
 }
+
+__steplog_look_at_text() {
+    case $1 in
+        */*) __steplog_stand_in_for_scripts <<EOF ;;
+$1
+EOF
+    esac
+}
