@@ -32,7 +32,7 @@ def test_a_command_is_an_attempt_of_a_task_in_a_run(home: Path) -> None:
     (join,) = [event for event in events(home) if isinstance(event, Join)]
     (end,) = [event for event in events(home) if isinstance(event, End)]
     assert ["Open", "Join", "Start", "Catalog", "End", "Leave"] == kinds(home)
-    assert ("nightly", {"command": ["true", "a b"]}) == (join.tag, join.config)
+    assert ("nightly", ["true", "a b"]) == (join.tag, join.config["command"])
     assert ("my shell", "SUCCESS", "") == (end.task, end.status, end.message)
 
 

@@ -122,13 +122,26 @@ def test_a_nested_script_is_tracked(
     home: Path, tmp_path: Path, shell: str, nested: str, first_line: str
 ) -> None:
     """A child that exports, however it comes to be run but by its path from another program."""
-    if nested == "env ./n" and first_line == "#!/bin/sh":
+    if (shell, nested, first_line) == ("bash", "env ./n", "#!/bin/sh"):
         pytest.skip("nothing in its environment makes dash read a prelude: the help says so")
     script(tmp_path / "n", f"{first_line}\nexport STEPLOG_TRACK_b=2\nexit 3\n")
     script(tmp_path / "outer", f"{nested}\necho $?\n{A}")
     done = run_exec("--", shell, "outer", cwd=tmp_path)
 
     assert b"3\n" == done.stdout
+    assert {"a": 1, "b": 2} == values(home)
+
+
+@pytest.mark.parametrize("shell", ["dash", "/bin/sh"])
+def test_a_script_that_takes_the_place_of_sh_is_tracked(
+    home: Path, tmp_path: Path, shell: str
+) -> None:
+    """`exec` hands over to it, and there is one process as without us."""
+    script(tmp_path / "n", "#!/bin/sh\nexport STEPLOG_TRACK_b=2\necho $$ $PPID\n")
+    done = run_exec("--", shell, "-c", f"{A}echo $$ $PPID; exec ./n", cwd=tmp_path)
+
+    first, second = done.stdout.splitlines()
+    assert first == second
     assert {"a": 1, "b": 2} == values(home)
 
 

@@ -74,8 +74,8 @@ def test_plain_installation_runs_commands(plain: Path, tmp_path: Path) -> None:
     environment = {"STEPLOG_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     nested = "sh -c 'export STEPLOG_TRACK_a=1'; bash -c 'export STEPLOG_TRACK_b=2'"
 
-    words = [plain / "steplog", "exec", "--run-id", "r", "--", "sh", "-c", nested]
-    subprocess.run(words, env=environment, check=True)
+    words = ["exec", "--run-id", "r", "--", "sh", "-c", nested]
+    subprocess.run([plain / "steplog", *words], env=environment, check=True)
 
     spool = (tmp_path / "spool/r.jsonl").read_text()
     assert '"values":{"a":1' in spool

@@ -46,6 +46,7 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> int:
     # What a plain `exec` needs would otherwise cost every other command.
     from steplog.execution.attempt import Attempt
     from steplog.execution.surroundings import task_path
+    from steplog.execution.warning import warn
     from steplog.task_text import text_of
 
     named = arguments.run_id or next(filter(None, map(os.environ.get, RUN_ID_VARIABLES)), None)
@@ -53,7 +54,7 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> int:
     sys.argv = words  # that is what runs, for whoever asks the run
     joined = start_run(arguments.run_id, arguments.tag)
     if joined.run_id != named:
-        sys.stderr.write(f"steplog: the run is {joined.run_id}\n")
+        warn(f"the run is {joined.run_id}")
     ending = Attempt(joined, _home(), words).run()
     joined.end(*ending.outcome)
     return ending.pass_on()

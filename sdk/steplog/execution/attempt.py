@@ -85,9 +85,10 @@ class Attempt:
         if self._sink is None:
             return
         pid = self._child.pid
-        self._exports.track(descendants.variables_below(pid, self._sink.address))
         if number == signal.SIGTERM:
             last_words.hear(pid)
+        # A shell that waits for a program says nothing, but told that program what it exports.
+        self._exports.track(descendants.variables_below(pid, self._sink.address))
         self._take()
 
     def resize(self) -> None:

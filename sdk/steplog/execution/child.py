@@ -54,6 +54,7 @@ class Child:
     def __init__(self) -> None:
         self.pid = 0
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would leave nothing to wait for
 
     def start(
         self,

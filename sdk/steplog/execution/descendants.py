@@ -26,8 +26,6 @@ def environ_of(pid: int) -> bytes:
 def variables_below(pid: int, address: str) -> Iterator[Variable]:
     """Yield the variables of all programs below a process, in the order in which they started.
 
-    A shell that waits for a program has nothing exported that the program has not.
-
     Args:
         pid: The process.
         address: The sink that they must know; others belong to a command within the command.

@@ -14,9 +14,10 @@ __steplog_record() {
         read -r stat <"/proc/$1/stat"
         set -- ${stat##*) }
         [ "${20}" = "$started" ] || exit
-        # One read and one write: nothing else gets in between. A value of more than 128 KiB is
-        # too long for any program's environment, but not for the shell itself.
-        command -p dd if=/proc/self/environ bs=4194304 >>"$sink" ||
+        # One write: nothing else gets in between. A value of more than 128 KiB is too long for any
+        # program's environment, but not for the shell itself.
+        LC_ALL=C command -p grep -az _TRACK_ /proc/self/environ |
+            command -p dd bs=4194304 iflag=fullblock >>"$sink" ||
             { printf '\0'; export -p; printf '\0'; } >>"$sink"
     ) </dev/null >/dev/null 2>&1
     return "$1"

@@ -12,8 +12,9 @@ kill() {
     command kill "$@"
 }
 
+# The word after an alias that ends in a blank may be an alias too.
 __steplog_stand_in() {
-    alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1"
+    alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1" 'exec=exec ' 'env=env ' 'nohup=nohup '
 }
 
 __steplog_look_at_text() {
