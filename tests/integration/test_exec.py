@@ -14,10 +14,13 @@ import pytest
 from steplog.events import End, Join, Leave, Start
 from tests.conftest import DEADLINE_SECONDS, events, spools, tracked, wait_until
 from tests.daemon import configure, document, steplogd
-from tests.execs import STEPLOG, kinds, run_exec, start_exec, values
+from tests.execs import EXEC, STEPLOG, kinds, run_exec, start_exec, values
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_SAY = "echo out; echo err >&2; exit 3"
 
 
 def python(code: str) -> list[str]:
@@ -193,6 +196,23 @@ def test_the_command_sees_nothing_else_of_exec(home: Path, tmp_path: Path) -> No
     done = run_exec("--", *plain, cwd=tmp_path, env=environment, umask=0o27)
 
     assert expected.stdout == done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_descriptors_cost_nothing(home: Path, closed: str) -> None:
+    """The command runs, and its status is passed on."""
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", *EXEC, "--", "sh", "-c", f"{{ {_SAY}; }}"]
+    done = subprocess.run(words, capture_output=True, check=False, timeout=DEADLINE_SECONDS)
+
+    assert 3 == done.returncode
+    assert b"Traceback" not in done.stderr
+
+
+def test_children_that_nobody_waits_for_cost_nothing(home: Path) -> None:
+    """Where whoever starts exec ignores their ends, exec waits for the command all the same."""
+    words = ["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *EXEC, "--", "sh", "-c", "exit 3"]
+
+    assert 3 == subprocess.run(words, check=False, timeout=DEADLINE_SECONDS).returncode
 
 
 def test_stdin_is_the_commands(home: Path) -> None:

@@ -250,6 +250,15 @@ def test_a_background_script_can_be_killed(home: Path, tmp_path: Path) -> None:
         assert b"143\n" == done.stdout
 
 
+@both
+def test_a_shell_with_a_new_environment_runs_as_ever(home: Path, shell: str) -> None:
+    """Nobody could record there; neither its status nor its output suffers."""
+    code = "env -i PATH=\"$PATH\" sh -c 'echo on; exit 3'"
+    done = run_exec("--", shell, "-c", code)
+
+    assert (3, b"on\n", b"") == (done.returncode, done.stdout, done.stderr)
+
+
 def test_what_is_set_before_is_tracked_and_gone(home: Path) -> None:
     """Also at negative steps; the command does not see it."""
     variables = {"STEPLOG_TRACK_a": "1", "MAGNUS_TRACK_b_STEP_-2": "[1]", "STEPLOG_TRACKED": "x"}

@@ -229,18 +229,19 @@ def test_a_log_that_cannot_be_costs_itself_alone(home: Path) -> None:
 
 def test_the_command_has_a_terminal_where_we_have_one(home: Path) -> None:
     """Of the same size, and as it comes; the log has plain ends of lines."""
-    code = (
-        "import os, sys; print([os.isatty(fd) for fd in (0, 1, 2)], flush=True); input(); "
-        "print(tuple(os.get_terminal_size(1)))"
-    )
+    code = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
+print([os.isatty(fd) for fd in (0, 1, 2)], flush=True)
+while tuple(os.get_terminal_size(1)) != (77, 33): signal.sigwait([signal.SIGWINCH])
+print("resized")"""
     terminal = Terminal(*EXEC, "--", sys.executable, "-c", code)
     terminal.wait_for("[True, True, True]\r\n")
     terminal.resize(33, 77)
-    terminal.type("\n")
 
     assert 0 == terminal.end()
-    assert b"(77, 33)\r\n" in terminal.seen
-    assert b"[True, True, True]\n(77, 33)\n" == log_of(home)
+    assert b"[True, True, True]\r\nresized\r\n" == terminal.seen
+    assert b"[True, True, True]\nresized\n" == log_of(home)
 
 
 def test_a_stream_that_is_no_terminal_stays_none(home: Path, tmp_path: Path) -> None:

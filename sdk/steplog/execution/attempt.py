@@ -56,18 +56,7 @@ class Attempt:
         self._exports.track(os.environb.items())
         log = self._open_log()
         self._output = Output(log)
-        try:
-            self._start(self._output)
-        except NotStarted as error:
-            warn(str(error))
-            self._output.abandon()
-            ending = Ending(error.status, message=str(error))
-        else:
-            losses.set_strict(False)  # what runs already is not undone by an error
-            self._output.start()
-            ending = ending_of(self._child.wait(self))
-            self._output.finish()
-            self._take()
+        ending = self._perform(self._output)
         self._end(ending, log)
         return ending
 
@@ -96,6 +85,20 @@ class Attempt:
         if self._output is not None:
             self._output.resize()
 
+    def _perform(self, output: Output) -> Ending:
+        try:
+            self._start(output)
+        except NotStarted as error:
+            warn(str(error))
+            output.abandon()
+            return Ending(error.status, message=str(error))
+        losses.set_strict(False)  # what runs already is not undone by an error
+        output.start()
+        ending = ending_of(self._child.wait(self))
+        output.finish()
+        self._take()
+        return ending
+
     def _take(self) -> None:
         if self._sink is not None:
             self._exports.track(self._sink.take())
@@ -104,15 +107,13 @@ class Attempt:
         at, words = self._at, self._words
         environment = environment_of(at.run.run_id, self._home, at.path, self._sink)
         path = find(words[0])
-        shown = words if self._sink is None else recorded(path, words)
-        program = path if shown is words else shown[0]
         try:
+            program, shown = (path, words) if self._sink is None else recorded(path, words)
             self._child.start(program, shown, environment, output.ends)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise refused(words[0], error) from None
-            shown = as_script(path, words)
-            self._child.start(shown[0], shown, environment, output.ends)
+            self._child.start(*as_script(path, words), environment, output.ends)
 
     def _open_log(self) -> Log | None:
         if self._home is None:

@@ -48,7 +48,10 @@ class Output:
         self._terminals: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         for group in _groups():
-            self._open(group)
+            try:
+                self._open(group)
+            except OSError as error:  # the command has ours then
+                warn(f"what the command prints is not kept ({error})")
         self._stopping = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._pass_on, name="output")
 

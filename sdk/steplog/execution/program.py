@@ -15,6 +15,8 @@ SHELL_FOLDER: Final = str(Path(__file__).with_name("shell"))
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
 
+_SH: Final = "/bin/sh"
+
 _PLAIN_SHELLS: Final = ("sh", "dash")
 """Shells that nothing in their environment makes read a prelude; bash has its BASH_ENV."""
 
@@ -63,23 +65,23 @@ def refused(word: str, error: OSError) -> NotStarted:
     )
 
 
-def recorded(path: str, words: list[str]) -> list[str]:
-    """Return words that run the same; a plain sh, or a script for one, with the prelude."""
+def recorded(path: str, words: list[str]) -> tuple[str, list[str]]:
+    """Return a program and words that run the same; a plain sh, or a script for one, recorded."""
     if os.path.basename(path) in _PLAIN_SHELLS:  # noqa: PTH119
         return _injected(path, words[0], words[1:])
     interpreter, *option = _first_line(path)
     if os.path.basename(interpreter) in _PLAIN_SHELLS:  # noqa: PTH119
         return _injected(interpreter, interpreter, [*option, path, *words[1:]])
-    return words
+    return path, words
 
 
-def as_script(path: str, words: list[str]) -> list[str]:
-    """Return words that run a file without a first line as every shell does: by sh."""
-    return _injected("/bin/sh", "/bin/sh", [path, *words[1:]])
+def as_script(path: str, words: list[str]) -> tuple[str, list[str]]:
+    """Return a program and words that run a file without a first line, as every shell does."""
+    return _injected(_SH, _SH, [path, *words[1:]])
 
 
-def _injected(shell: str, name: str, arguments: list[str]) -> list[str]:
-    return ["/bin/sh", f"{SHELL_FOLDER}/inject.sh", shell, name, *arguments]
+def _injected(shell: str, name: str, arguments: list[str]) -> tuple[str, list[str]]:
+    return _SH, [_SH, f"{SHELL_FOLDER}/inject.sh", shell, name, *arguments]
 
 
 def _first_line(path: str) -> list[str]:

@@ -4,6 +4,11 @@
 shell=$1 name=$2
 shift 2
 
+# There is nobody to record for: the environment was made anew.
+if [ -z "${STEPLOG_EXEC_SINK-}" ] || [ ! -r "${STEPLOG_EXEC_FOLDER-}/sh.sh" ]; then
+    exec "$shell" "$@"
+fi
+
 # Reads the options of a shell; fails where it cannot tell what the shell would do with them.
 # Sets `taken`, how many arguments they are, `settings`, what `set` makes of them, and `kind`.
 read_options() {

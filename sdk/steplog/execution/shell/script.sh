@@ -12,4 +12,4 @@ case $interpreter in
 esac
 option=${line#"$interpreter"}
 option=${option#"${option%%[! ]*}"}
-exec /bin/sh "$STEPLOG_EXEC_FOLDER/inject.sh" "$interpreter" "$interpreter" ${option:+"$option"} "$@"
+exec /bin/sh "${0%/*}/inject.sh" "$interpreter" "$interpreter" ${option:+"$option"} "$@"
