@@ -34,19 +34,20 @@ class Terminal:
         if self.pid == 0:
             os.execvp(words[0], words)
         self.seen = b""
+        self._from = 0
 
     def type(self, text: str) -> None:
         """Type; what is typed is echoed, as usual."""
         os.write(self._fd, text.encode())
 
     def wait_for(self, text: str) -> None:
-        """Wait until a text is to be seen that was not seen before."""
-        start = len(self.seen)
+        """Wait until a text is to be seen, after those that were waited for before."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while text.encode() not in self.seen[start:]:
+        while (found := self.seen.find(text.encode(), self._from)) < 0:
             left = deadline - time.monotonic()
             assert select.select([self._fd], [], [], max(left, 0))[0], f"{text} in {self.seen!r}"
             self.seen += os.read(self._fd, 4096)
+        self._from = found + len(text.encode())
 
     def resize(self, rows: int, columns: int) -> None:
         """Give it another size."""
@@ -284,17 +285,20 @@ def test_an_interrupt_ends_both(home: Path) -> None:
 
 def test_a_job_is_stopped_and_goes_on(home: Path) -> None:
     """In a shell with job control: what is typed to stop it stops both."""
-    terminal = Terminal("bash", "--norc", "-i")
+    terminal = Terminal("env", "PS1=ready> ", "bash", "--norc", "-i")
+    terminal.wait_for("ready> ")
     words = "sh -c 'echo be''gun; read x; echo got:$x'"
     quoted = f"{EXEC[0]} -c '{EXEC[2]}' exec --run-id r -- {words}\n"
     terminal.type(quoted)
     terminal.wait_for("begun\r\n")
     terminal.type("\x1a")
     terminal.wait_for("Stopped")
+    terminal.wait_for("ready> ")
     terminal.type("fg\n")
     terminal.wait_for("read x")
     terminal.type("hello\n")
     terminal.wait_for("got:hello")
+    terminal.wait_for("ready> ")
     terminal.type("exit\n")
 
     assert 0 == terminal.end()
