@@ -31,12 +31,15 @@ def task_path(name: str | None, run_id: str | None) -> tuple[str, ...]:
         run_id: The run, unless it is made up.
     """
     marked_run, _, marked_task = os.environ.get(_MARK, "").partition(":")
-    named = os.environ.get("STEPLOG_TASK") or DEFAULT_TASK
-    if named == marked_task:  # of the command that we are in
-        named = DEFAULT_TASK
-    own = (name,) if name else path_of(named)
-    is_within = bool(marked_task) and marked_run == run_id
-    return (*path_of(marked_task), *own) if is_within else own
+    said = path_of(os.environ.get("STEPLOG_TASK") or DEFAULT_TASK)
+    if not marked_task:
+        return (name,) if name else said
+    outer = path_of(marked_task)
+    if marked_run != run_id:
+        return (name,) if name else (DEFAULT_TASK,) if said == outer else said
+    if said != outer and said[: len(outer)] == outer:  # a program entered a task, and told us
+        return (*said, name) if name else said
+    return (*outer, *((name,) if name else (DEFAULT_TASK,) if said == outer else said))
 
 
 def environment_of(
