@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from steplog.task_text import path_of
+from steplog.task_text import path_of, text_of
 
 _VARIABLE: Final = "STEPLOG_TASK"
 _MAX_CHARACTERS: Final = 8000
@@ -31,8 +31,8 @@ def tell_task(path: tuple[str, ...] | None) -> None:
     current = os.environ.get(_VARIABLE)
     if current != _told:  # somebody else has changed it meanwhile
         _before = current
-    text = None if path is None else _text(path)
-    _told = text if text is not None else _before
+    text = "" if path is None else text_of(path)
+    _told = text if 0 < len(text) <= _MAX_CHARACTERS else _before
     if _told is None:
         os.environ.pop(_VARIABLE, None)
     elif _told != current:
@@ -45,14 +45,3 @@ def show_task(path: tuple[str, ...]) -> str:
 
     names = [quote(name) for name in path]
     return names[0] if len(names) == 1 else f"[{','.join(names)}]"
-
-
-def _text(path: tuple[str, ...]) -> str | None:
-    """Return what names a task: its name, or a JSON list; None when it is too long for that."""
-    name = path[0]
-    if len(path) == 1 and name.isascii() and name.isprintable() and name[0] != "[":
-        return name if len(name) <= _MAX_CHARACTERS else None
-    from steplog.documents import quote
-
-    text = f"[{','.join(map(quote, path))}]"
-    return text if len(text) <= _MAX_CHARACTERS else None

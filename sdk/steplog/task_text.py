@@ -23,9 +23,13 @@ def path_of(text: str) -> tuple[str, ...]:
 
 
 def text_of(path: tuple[str, ...]) -> str:
-    """Return the text that `path_of` makes this path of; its name where that says it all."""
-    if len(path) == 1 and path_of(path[0]) == path:
-        return path[0]
+    """Return the text that `path_of` makes this path of; its name where any environment takes it.
+
+    Any other name, one with a NUL or half a surrogate pair say, stands in an array in ASCII.
+    """
+    name = path[0]
+    if len(path) == 1 and name.isascii() and name.isprintable() and name[:1] not in ("", "["):
+        return name
     import json
 
     return json.dumps(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,6 @@ def test_api(home: Path) -> None:
     }
 
 
-@pytest.mark.skipif(find_spec("steplog.cli.exec") is None, reason="steplog exec is missing")
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_env(home: Path, shell: str) -> None:
