@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; systemd is told not to restart after it
 EXIT_HELD: Final = 73  # EX_CANTCREAT: another daemon holds the home
 _LAST_WORDS_SECONDS: Final = 0.5
-_COMMANDS: Final = ("run", "drain", "status", "check", "demo")
+_COMMANDS: Final = (
+    "run",
+    "drain",
+    "status",
+    "verify",
+    "replay",
+    "dead_letters",
+    "check",
+    "demo",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

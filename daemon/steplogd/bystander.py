@@ -15,6 +15,8 @@ from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from steplogd.config import Config
 
 _ANY_SIZE = 2**63
@@ -52,7 +54,19 @@ class Bystander:
         self._leaving = self._leaving_of(self._leaving)
         if self._leaving:
             return False
-        return not any(self._still_owed(backend.name) for backend in self._config.backends)
+        return self.is_delivered([backend.name for backend in self._config.backends])
+
+    def is_delivered(self, backends: Collection[str]) -> bool:
+        """Tell whether these backends have all that was folded when this was asked first.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
+        return not any(self._still_owed(backend) for backend in backends)
+
+    def served(self) -> set[str]:
+        """Return the backends that the daemon delivers to; raises as `is_delivered`."""
+        return self._cursors.served()
 
     def remaining(self) -> Remaining:
         """Return what is left to do; raises as `is_done`."""

@@ -19,7 +19,7 @@ from steplog.home import default_home
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from steplogd.delivery.contract import BackendType
+    from steplogd.delivery.contract import Backend, BackendType
 
 T = TypeVar("T")
 
@@ -57,6 +57,19 @@ class BackendConfig:
     type: str
     kind: BackendType
     options: msgspec.Struct
+
+    def build(self, home: Path) -> Backend:
+        """Build the backend; contacts nobody.
+
+        Raises:
+            ConfigError: It cannot be built.
+        """
+        try:
+            backend = self.kind(self.options, home)
+            _ = backend.limits.parallel_runs
+        except Exception as error:  # a third party's code may raise anything
+            raise ConfigError(f"Backend {self.name!r} cannot be built: {error}.") from error
+        return backend
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     if not isinstance(type_name, str):
         raise ConfigError(f"{here}: says no type; write one of {_listed(types)}.")
     if type_name not in types:
-        raise ConfigError(f"{here}: there is no type {type_name!r}{_nearest(type_name, types)}.")
+        raise ConfigError(f"{here}: there is no type {type_name!r}{nearest(type_name, types)}.")
     kind = _load(types[type_name], here)
     name = table.get("name", type_name)
     if not isinstance(name, str) or not name:
@@ -165,7 +178,7 @@ def _convert(content: Any, kind: type[T], where: str) -> T:
 def _refuse_unknown(content: dict[str, Any], known: Collection[str], where: str) -> None:
     for key in content:
         if key not in known:
-            raise ConfigError(f"{where}: there is no key {key!r}{_nearest(key, known)}.")
+            raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, known)}.")
 
 
 def _refuse_same_names(backends: tuple[BackendConfig, ...], where: str) -> None:
@@ -195,9 +208,10 @@ def _home(settings: Settings) -> Path:
     return home
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {_listed(known)}"
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return how to go on after a name that is not known: the one that was meant, or all."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {_listed(known)}"
 
 
 def _listed(names: Collection[str]) -> str:

@@ -12,7 +12,6 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
-from steplogd.config import ConfigError
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
 from steplogd.documents import DocumentWriter
@@ -24,7 +23,7 @@ from steplogd.store.documents import Documents
 from steplogd.store.run_logs import RunLogs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 
     from steplogd.config import BackendConfig, Config
 
@@ -85,7 +84,7 @@ class Service:
             async with self._serving():
                 yield self
         except BaseExceptionGroup as group:
-            raise _first_of(group) from None
+            raise first_of(group) from None
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
@@ -121,8 +120,17 @@ class Service:
         """
         await self._follower.caught_up()
         await self._write_documents()
+        await self.delivered([exporter.name for exporter in self._exporters])
+
+    async def delivered(self, backends: Collection[str]) -> None:
+        """Wait until these backends have all that is folded now.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
         for exporter in self._exporters:
-            await self._delivered(exporter)
+            if exporter.name in backends:
+                await self._delivered(exporter)
 
     async def _delivered(self, exporter: Exporter) -> None:
         owed = await to_thread.run_sync(self._cursors.owed, exporter.name)
@@ -181,15 +189,13 @@ class Service:
             self._add(backend)
 
     def _add(self, backend_config: BackendConfig) -> None:
-        name = backend_config.name
-        try:
-            backend = backend_config.kind(backend_config.options, self._config.home)
-            parallel_runs = backend.limits.parallel_runs
-        except Exception as error:  # a third party's code may raise anything
-            raise ConfigError(f"Backend {name!r} cannot be built: {error}.") from error
+        name, backend = backend_config.name, backend_config.build(self._config.home)
         courier = Courier(name, backend, self._cursors)
         self._couriers.append(courier)
-        self._exporters.append(Exporter(name, courier, self._cursors, parallel_runs))
+        sweep_seconds = self._settings.sweep_seconds
+        parallel_runs = backend.limits.parallel_runs
+        exporter = Exporter(name, courier, self._cursors, parallel_runs, sweep_seconds)
+        self._exporters.append(exporter)
 
     async def _close(self) -> None:
         """Close what can be closed; a backend that hangs is left to the end of the process."""
@@ -246,7 +252,7 @@ class Service:
             exporter.wake(run_nos)
 
 
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first error in a task group's: the others are what it led to."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):

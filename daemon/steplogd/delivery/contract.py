@@ -201,6 +201,22 @@ class Backend(Protocol):
         """Let go of the connection. Never raises."""
 
 
+@runtime_checkable
+class ReadableBackend(Backend, Protocol):
+    """A backend that can look for a run without making it; optional.
+
+    `steplogd verify` opens the runs of any other, as delivery does.
+    """
+
+    def look(self, run: RunInfo) -> ReadableSession | None:
+        """Find the run's counterpart to read it back; None when there is none.
+
+        Raises:
+            Unavailable: It cannot be looked for now.
+            Refused: It is there, but out of reach; the text says why.
+        """
+
+
 class BackendType(Protocol):
     """The class behind an entry point: how a backend is configured and built."""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
 from steplogd.delivery.contract import Observation, ReachableSession, Refused, RunInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steplogd.delivery.contract import Backend, Session
+
+ObservationRow = tuple[int, tuple[str, ...], int, str, int, int, Any]
+"""The fields of an `Observation`."""
 
 _log = structlog.get_logger()
 
@@ -22,12 +27,20 @@ class PendingRun(Protocol):
         """The run's row, by column."""
 
     @property
-    def rows(self) -> list[tuple[int, tuple[str, ...], int, str, int, int, Any]]:
-        """Observations after the cursor, as the fields of `Observation`."""
+    def rows(self) -> list[ObservationRow]:
+        """Observations after the cursor."""
+
+    @property
+    def due(self) -> list[ObservationRow]:
+        """Dead letters before it that are to be sent once more."""
 
     @property
     def is_settled(self) -> bool:
         """Whether the run's own state was sent as it is now."""
+
+    @property
+    def replay(self) -> int:
+        """How often the cursor was set back; what is acknowledged names it."""
 
 
 class Ledger(Protocol):
@@ -40,11 +53,30 @@ class Ledger(Protocol):
         """Return what a backend owes a run next."""
 
     def acknowledge(
-        self, backend: str, run_no: int, position: int, dead: dict[int, str] | None = None
+        self,
+        backend: str,
+        run_no: int,
+        position: int,
+        dead: dict[int, str] | None = None,
+        *,
+        replay: int = 0,
     ) -> None:
         """Move the cursor to a position, with the dead letters up to it."""
 
-    def settle(self, backend: str, run_no: int, revision: int, refusal: str = "") -> None:
+    def retried(
+        self,
+        backend: str,
+        run_no: int,
+        positions: Sequence[int],
+        refusal: str = "",
+        *,
+        replay: int = 0,
+    ) -> None:
+        """Note that dead letters were taken after all, or refused once more."""
+
+    def settle(
+        self, backend: str, run_no: int, revision: int, refusal: str = "", *, replay: int = 0
+    ) -> None:
         """Note that the run's own state was sent, or refused."""
 
     def note_counterpart(self, backend: str, run_no: int, address: dict[str, str]) -> None:
@@ -52,6 +84,15 @@ class Ledger(Protocol):
 
     def note_health(self, backend: str, error: str) -> None:
         """Note that a backend fails, or with no error that it answers."""
+
+
+class _Parcel(NamedTuple):
+    """Whose observations are sent, and how they are acknowledged."""
+
+    session: Session
+    run_no: int
+    replay: int
+    is_retry: bool
 
 
 class Courier:
@@ -71,6 +112,7 @@ class Courier:
         self._backend = backend
         self._ledger = ledger
         self._sessions: dict[int, Session] = {}
+        self._replays: dict[int, int] = {}
         self._busy: set[int] = set()
 
     def advance(self, run_no: int) -> bool:
@@ -90,6 +132,7 @@ class Courier:
     def forget(self, run_no: int) -> None:
         """Close a run's session, after a failure say; it is opened again when needed."""
         session = self._sessions.pop(run_no, None)
+        self._replays.pop(run_no, None)
         if session is not None:
             session.close()
 
@@ -102,72 +145,86 @@ class Courier:
     def _advance(self, run_no: int) -> bool:
         limits = self._backend.limits
         pending = self._ledger.pending(self.name, run_no, limits.observations, limits.size_bytes)
-        if not pending.rows and pending.is_settled:
+        if not pending.rows and not pending.due and pending.is_settled:
             self._let_go(run_no, pending.run)
             return False
         try:
-            session = self._session(run_no, pending.run)
+            session = self._session(run_no, pending)
             # Values of a run that goes on may come for ever: first its tag and parameters.
             is_state_due = not pending.is_settled and pending.run["status"] == "PROCESSING"
-            if pending.rows and not is_state_due:
-                self._deliver(session, run_no, [Observation(*row) for row in pending.rows])
+            rows = pending.due or pending.rows
+            if rows and not is_state_due:
+                parcel = _Parcel(session, run_no, pending.replay, bool(pending.due))
+                self._deliver(parcel, [Observation(*row) for row in rows])
             else:
-                self._settle(session, run_no, pending.run)
+                self._settle(session, run_no, pending)
         except BaseException:
             self.forget(run_no)  # whatever broke it, the next attempt starts afresh
             raise
         return True
 
-    def _session(self, run_no: int, run: dict[str, Any]) -> Session:
+    def _session(self, run_no: int, pending: PendingRun) -> Session:
+        # Who asks for a replay may have emptied the tracker: the session may know what is gone.
+        if self._replays.get(run_no) != pending.replay:
+            self.forget(run_no)
         session = self._sessions.get(run_no)
         if session is None:
-            session = self._backend.open(_info(run))
+            session = self._backend.open(info_of(pending.run))
             if isinstance(session, ReachableSession):
                 self._ledger.note_counterpart(self.name, run_no, dict(session.counterpart))
             self._sessions[run_no] = session
+            self._replays[run_no] = pending.replay
         return session
 
-    def _deliver(self, session: Session, run_no: int, batch: list[Observation]) -> None:
+    def _deliver(self, parcel: _Parcel, batch: list[Observation]) -> None:
         """Send a batch; one that is refused is halved, down to the culprits."""
         try:
-            session.send(batch)
+            parcel.session.send(batch)
         except Refused as refusal:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                self._deliver(session, run_no, batch[:middle])
-                self._deliver(session, run_no, batch[middle:])
+                self._deliver(parcel, batch[:middle])
+                self._deliver(parcel, batch[middle:])
                 return
-            self._set_aside(run_no, batch[0], str(refusal))
+            self._set_aside(parcel, batch[0], str(refusal) or "refused")
         else:
-            self._ledger.acknowledge(self.name, run_no, batch[-1].position)
+            self._acknowledge(parcel, [seen.position for seen in batch])
 
-    def _set_aside(self, run_no: int, observation: Observation, reason: str) -> None:
-        position = observation.position
-        self._ledger.acknowledge(self.name, run_no, position, {position: reason})
+    def _acknowledge(self, parcel: _Parcel, positions: list[int], refusal: str = "") -> None:
+        _, run_no, replay, is_retry = parcel
+        if is_retry:
+            self._ledger.retried(self.name, run_no, positions, refusal, replay=replay)
+            return
+        dead = dict.fromkeys(positions, refusal) if refusal else None
+        self._ledger.acknowledge(self.name, run_no, positions[-1], dead, replay=replay)
+
+    def _set_aside(self, parcel: _Parcel, observation: Observation, reason: str) -> None:
+        self._acknowledge(parcel, [observation.position], reason)
         _log.warning(
             "dead letter",
             backend=self.name,
-            run_no=run_no,
+            run_no=parcel.run_no,
             key=observation.key,
             step=observation.step,
             reason=reason,
         )
 
-    def _settle(self, session: Session, run_no: int, run: dict[str, Any]) -> None:
+    def _settle(self, session: Session, run_no: int, pending: PendingRun) -> None:
+        run, reason = pending.run, ""
         try:
-            session.settle(_info(run))
+            session.settle(info_of(run))
         except Refused as refusal:
-            _log.warning("run refused", backend=self.name, run=run["run_id"], reason=str(refusal))
-            self._ledger.settle(self.name, run_no, run["revision"], str(refusal))
-        else:
-            self._ledger.settle(self.name, run_no, run["revision"])
+            reason = str(refusal) or "refused"
+            _log.warning("run refused", backend=self.name, run=run["run_id"], reason=reason)
+        self._ledger.settle(self.name, run_no, run["revision"], reason, replay=pending.replay)
 
     def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
         if run["status"] != "PROCESSING":
             self.forget(run_no)
 
 
-def _info(run: dict[str, Any]) -> RunInfo:
+def info_of(run: dict[str, Any]) -> RunInfo:
+    """Return what a backend is told of a run, from its row in the store."""
     return RunInfo(
         run_id=run["run_id"],
         tag=run["tag"],

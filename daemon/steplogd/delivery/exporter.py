@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -35,13 +36,23 @@ class Exporter:
         courier: Delivers one batch of one run, in a worker thread.
         ledger: The store.
         parallel_runs: How many runs may have a batch in flight.
+        sweep_seconds: How often it looks for what nobody woke it for: another process may ask for a
+            replay, or for dead letters to be sent once more.
     """
 
-    def __init__(self, name: str, courier: Courier, ledger: Ledger, parallel_runs: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        courier: Courier,
+        ledger: Ledger,
+        parallel_runs: int,
+        sweep_seconds: float = math.inf,
+    ) -> None:
         self.name = name
         self._courier = courier
         self._ledger = ledger
         self._limiter = CapacityLimiter(parallel_runs)
+        self._sweep_seconds = sweep_seconds
         self._has_more: dict[int, bool] = {}
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
@@ -55,8 +66,10 @@ class Exporter:
         """
         async with anyio.create_task_group() as tasks:
             self._tasks, self._stop = tasks, stop
-            await self._take_up()
-            await stop.wait()
+            while not stop.is_set():
+                await self._take_up()
+                with anyio.move_on_after(self._sweep_seconds):
+                    await stop.wait()
             self._tasks = None
 
     def wake(self, run_nos: Iterable[int]) -> None:
@@ -71,7 +84,7 @@ class Exporter:
                 self.is_idle = anyio.Event()
 
     async def _take_up(self) -> None:
-        """Wake the runs that an earlier daemon left behind."""
+        """Wake the runs that an earlier daemon left behind, or that are to be sent again."""
         failures = 0
         while not self._stop.is_set():
             try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import msgspec
 
-from steplogd.delivery.contract import Limits, Observation, RunInfo
+from steplogd.delivery.contract import Limits, Observation, Point, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -29,12 +29,12 @@ class Call(msgspec.Struct, frozen=True):
     """What is asked of the tracker.
 
     Attributes:
-        method: Which method of the contract.
+        method: Which method of the contract; `held` for reading back.
         run: The run as the session knows it.
         batch: The observations of a `send`; empty otherwise.
     """
 
-    method: Literal["open", "send", "settle"]
+    method: Literal["open", "look", "send", "settle", "held"]
     run: RunInfo
     batch: Sequence[Observation] = ()
 
@@ -107,6 +107,12 @@ class MemoryBackend:
         found = self.tracker.runs.setdefault(run.run_id, MemoryRun(run))
         return MemorySession(self.tracker, run, found)
 
+    def look(self, run: RunInfo) -> MemorySession | None:
+        """Find the run."""
+        self.tracker.ask(Call("look", run))
+        found = self.tracker.runs.get(run.run_id)
+        return MemorySession(self.tracker, run, found) if found else None
+
     def close(self) -> None:
         """Do nothing: what arrived stays."""
 
@@ -131,6 +137,26 @@ class MemorySession:
         self._tracker.ask(Call("settle", run))
         self._run = self._found.settled = run
         self._found.settlements += 1
+
+    def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
+        """Say what these observations are here: each is kept as it is."""
+        for seen in batch:
+            name = "/".join((*seen.task, seen.key))
+            value = f"{seen.value!r}, attempt {seen.attempt}"
+            yield Point("metric", name, seen.step, seen.ts, value)
+
+    def expected_state(self, run: RunInfo) -> Iterator[Point]:
+        """Say what the run is here."""
+        for name, value in run.parameters.items():
+            yield Point("parameter", name, value=repr(value))
+        for name in ("status", "killed", "message", "end_ts"):
+            yield Point("run", name, value=repr(getattr(run, name)))
+
+    def held(self) -> Iterable[Point]:
+        """Return what arrived."""
+        self._tracker.ask(Call("held", self._run))
+        yield from self.expected(list(self._found.observations.values()))
+        yield from self.expected_state(self._found.settled)
 
     def close(self) -> None:
         """Do nothing: a session holds no resources."""

@@ -12,7 +12,7 @@ import msgspec
 
 from steplogd.delivery.contract import Limits
 from steplogd.delivery.mlflow_errors import translated
-from steplogd.delivery.mlflow_runs import find_or_make
+from steplogd.delivery.mlflow_runs import find, find_or_make
 from steplogd.delivery.mlflow_session import MlflowSession
 
 if TYPE_CHECKING:
@@ -94,10 +94,17 @@ class MlflowBackend:
         with translated("find or make the run"):
             client = self._connect()
 
-            def find(run: RunInfo) -> Run:
+            def reach(run: RunInfo) -> Run:
                 return find_or_make(client, run, self._artifact_root)
 
-            return MlflowSession(client, run, find)
+            return MlflowSession(client, run, reach)
+
+    def look(self, run: RunInfo) -> MlflowSession | None:
+        """Find the MLflow run of a run."""
+        with translated("find the run"):
+            client = self._connect()
+            found = find(client, run)
+            return None if found is None else MlflowSession(client, run, lambda _: found)
 
     def close(self) -> None:
         """Forget the connection."""

@@ -40,19 +40,24 @@ def find_or_make(client: MlflowClient, run: RunInfo, artifact_root: str | None) 
     Raises:
         Refused: The run, or its experiment, was deleted in MLflow.
     """
-    name = experiment_name(run.tag)
-    experiment = client.get_experiment_by_name(name)
-    places = [experiment] if experiment else []
-    if name != DEFAULT_EXPERIMENT and (
-        default := client.get_experiment_by_name(DEFAULT_EXPERIMENT)
-    ):
-        places.append(default)
-    if found := _find(client, run.run_id, places):
-        return found
+    experiment, places = _places(client, run)
+    if found := _found(client, run.run_id, places):
+        _drop_empty_twins(client, found[1:])
+        return found[0]
     if experiment is None:
-        experiment = _make_experiment(client, name, artifact_root)
+        experiment = _make_experiment(client, experiment_name(run.tag), artifact_root)
     _refuse_deleted_experiment(experiment)
     return _make_run(client, run, experiment.experiment_id)
+
+
+def find(client: MlflowClient, run: RunInfo) -> Run | None:
+    """Return what `find_or_make` would find, and change nothing; None where it would make one.
+
+    Raises:
+        Refused: The run, or its experiment, was deleted in MLflow.
+    """
+    _, places = _places(client, run)
+    return next(iter(_found(client, run.run_id, places)), None)
 
 
 def experiment_name(tag: str) -> str:
@@ -65,16 +70,29 @@ def experiment_name(tag: str) -> str:
     return tag if is_plain else mlflow_name(tag)
 
 
-def _find(client: MlflowClient, run_id: str, places: list[Experiment]) -> Run | None:
+def _places(client: MlflowClient, run: RunInfo) -> tuple[Experiment | None, list[Experiment]]:
+    """Return the run's own experiment, if there is one, and all that the run may lie in."""
+    name = experiment_name(run.tag)
+    experiment = client.get_experiment_by_name(name)
+    places = [experiment] if experiment else []
+    if name != DEFAULT_EXPERIMENT and (
+        default := client.get_experiment_by_name(DEFAULT_EXPERIMENT)
+    ):
+        places.append(default)
+    return experiment, places
+
+
+def _found(client: MlflowClient, run_id: str, places: list[Experiment]) -> list[Run]:
+    """Return the runs of this id, the one that counts first."""
     from mlflow.entities import ViewType
 
     if not places:
-        return None
+        return []
     ids = [place.experiment_id for place in places]
     wanted = f"tags.`{RUN_ID_TAG}` = '{run_id}'"
     found = sorted(client.search_runs(ids, wanted, run_view_type=ViewType.ALL), key=_preference)
     if not found:
-        return None
+        return []
     best = found[0]
     _refuse_deleted_experiment(
         next(place for place in places if place.experiment_id == best.info.experiment_id)
@@ -84,8 +102,7 @@ def _find(client: MlflowClient, run_id: str, places: list[Experiment]) -> Run | 
             f"the run was deleted in MLflow: bring it back with "
             f"`mlflow runs restore --run-id {best.info.run_id}`, and the rest arrives"
         )
-    _drop_empty_twins(client, found[1:])
-    return best
+    return found
 
 
 def _refuse_deleted_experiment(experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from steplogd.delivery import mlflow_integers as integers
+from steplogd.delivery import mlflow_points as points
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.mlflow_client import without_credentials
 from steplogd.delivery.mlflow_entities import (
@@ -23,6 +24,7 @@ from steplogd.delivery.mlflow_entities import (
     lay_out_parameters,
 )
 from steplogd.delivery.mlflow_errors import is_gone, translated
+from steplogd.delivery.mlflow_points import DOCUMENTS, DOCUMENTS_TAG, MESSAGE_TAG, final_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-    from steplogd.delivery.contract import Observation, RunInfo
+    from steplogd.delivery.contract import Observation, Point, RunInfo
 
 METRICS_PER_CALL: Final = 1000
 PARAMS_PER_CALL: Final = 100
@@ -38,12 +40,6 @@ PARAMS_PER_CALL: Final = 100
 
 PARAM_CHARACTERS_PER_CALL: Final = 75_000
 """Keeps a call below 1 MB, a proxy's usual limit, when each character takes 12 bytes as JSON."""
-
-MESSAGE_TAG: Final = "steplog.message"
-"""The tag that says why a run failed."""
-
-DOCUMENTS_TAG: Final = "steplog.documents"
-"""The tag with the folder of a run's documents: a metric cannot say by itself that it has one."""
 
 MAX_NAMES_SAID: Final = 10
 """How many changed names one line of the log shows; MLflow has them all."""
@@ -86,6 +82,19 @@ class MlflowSession:
             self._tag(mlflow_id, MESSAGE_TAG, fit(run.message, MAX_TAG, "the run log")[0])
             self._log_status(mlflow_id, run)
         _refuse(layout.conflicts)
+
+    def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
+        """Say what MLflow should hold of these observations."""
+        return points.of_observations(batch, self._names)
+
+    def expected_state(self, run: RunInfo) -> Iterator[Point]:
+        """Say what MLflow should hold of the run itself."""
+        return points.of_state(run, self._names)
+
+    def held(self) -> Iterator[Point]:
+        """Read back metrics, params, tags and documents, a page of a metric's history at a time."""
+        with self._reaching("give back what it holds") as mlflow_id:
+            yield from points.held(self._client, mlflow_id)
 
     def close(self) -> None:
         """Do nothing: a run holds no resources."""
@@ -193,7 +202,7 @@ class MlflowSession:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             self._client.log_artifacts(mlflow_id, folder)
-        self._tag(mlflow_id, DOCUMENTS_TAG, "steplog")
+        self._tag(mlflow_id, DOCUMENTS_TAG, DOCUMENTS)
 
     def _tag(self, mlflow_id: str, name: str, text: str) -> None:
         """Set a tag of the run, unless it says so already."""
@@ -203,13 +212,12 @@ class MlflowSession:
             tags[name] = text
 
     def _log_status(self, mlflow_id: str, run: RunInfo) -> None:
-        if run.end_ts is None or run.status == "PROCESSING":
+        status, end_ms = final_state(run)
+        if end_ms is None:
             # MLflow cannot take an end time back; the status alone says that the run goes on.
-            self._client.update_run(mlflow_id, status="RUNNING")
+            self._client.update_run(mlflow_id, status=status)
             return
-        failed = "KILLED" if run.killed else "FAILED"
-        status = "FINISHED" if run.status == "SUCCESS" else failed
-        self._client.set_terminated(mlflow_id, status, run.end_ts // 1000)
+        self._client.set_terminated(mlflow_id, status, end_ms)
 
 
 def _refuse(conflicts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Delivery in the store: what a backend still owes, its cursors, its dead letters, its health."""
+"""Delivery in the store: what a backend still owes, its cursors, and its health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from steplog import values
+from steplogd.store.letters import answer, set_aside
+from steplogd.store.observations import (
+    ObservationRow,
+    due_observations,
+    observations_after,
+    run_row,
+)
 from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
@@ -17,14 +23,13 @@ if TYPE_CHECKING:
 
     from steplogd.store.database import Database
 
-_NUMBER_BYTES: Final = 16  # about what a number and its step take in a request
-
+_DUE: Final = "SELECT run_no FROM dead_letter WHERE backend = :backend AND is_due"
 
 # A run of which nothing is known yet, as no line of it was an event, is owed to nobody.
 _BEHIND: Final = (
-    "FROM run LEFT JOIN cursor ON cursor.run_no = run.run_no AND backend = ? "
+    "FROM run LEFT JOIN cursor ON cursor.run_no = run.run_no AND backend = :backend "
     "WHERE coalesce(cursor.position, 0) < run.position "
-    "OR coalesce(cursor.revision, 0) < run.revision"
+    f"OR coalesce(cursor.revision, 0) < run.revision OR run.run_no IN ({_DUE})"
 )
 
 Owed = dict[int, tuple[int, int]]
@@ -36,17 +41,21 @@ class Pending(msgspec.Struct, frozen=True):
 
     Attributes:
         run: The run's row, by column.
-        rows: Observations after the cursor: position, path, attempt, key, step, ts, value.
+        rows: Observations after the cursor.
+        due: Those before it that are dead letters, and to be sent once more.
         is_settled: Whether the run's own state, as it is now, was sent before.
+        replay: How often the cursor was set back: what is acknowledged must name it.
     """
 
     run: dict[str, Any]
-    rows: list[tuple[int, tuple[str, ...], int, str, int, int, Any]]
+    rows: list[ObservationRow]
+    due: list[ObservationRow]
     is_settled: bool
+    replay: int
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """How far one backend is behind."""
+    """How far one backend is behind; dead letters that are to be sent once more count too."""
 
     backend: str
     runs: int
@@ -70,7 +79,7 @@ class Cursors:
         """Return where the runs stand that a backend is behind with, oldest first."""
         sql = f"SELECT run.run_no, run.position, run.revision {_BEHIND} ORDER BY run.run_no"
         with self._database.reading() as connection:
-            rows = connection.execute(sql, (backend,))
+            rows = connection.execute(sql, {"backend": backend})
             return {run_no: (position, revision) for run_no, position, revision in rows}
 
     def still_owed(self, backend: str, owed: Owed) -> Owed:
@@ -79,7 +88,12 @@ class Cursors:
         with self._database.reading() as connection:
             rows = connection.execute(sql, (backend,))
             cursors = {run_no: (position, revision) for run_no, position, revision in rows}
-        return {run_no: goal for run_no, goal in owed.items() if _is_short(cursors, run_no, goal)}
+            due = {run_no for (run_no,) in connection.execute(_DUE, {"backend": backend})}
+        return {
+            run_no: goal
+            for run_no, goal in owed.items()
+            if run_no in due or _is_short(cursors, run_no, goal)
+        }
 
     def pending(self, backend: str, run_no: int, count: int, size_bytes: int) -> Pending:
         """Return the next observations that a backend owes a run.
@@ -93,54 +107,80 @@ class Cursors:
         with self._database.reading() as connection:
             connection.execute("BEGIN")  # the run's row and its observations, as of one moment
             try:
-                run = _run(connection, run_no)
-                position, revision = _cursor(connection, backend, run_no)
-                rows = _rows(connection, run_no, position, count, size_bytes)
+                run = run_row(connection, run_no)
+                position, revision, replay = cursor_of(connection, backend, run_no)
+                is_settled = revision >= run["revision"]
+                is_settled &= not _is_state_due(connection, backend, run_no)
+                due = due_observations(connection, backend, run_no, count, size_bytes)
+                rows = observations_after(connection, run_no, position, count, size_bytes)
             finally:
                 connection.execute("COMMIT")
-        return Pending(run, rows, revision >= run["revision"])
+        return Pending(run, rows, due, is_settled, replay)
 
     def acknowledge(
-        self, backend: str, run_no: int, position: int, dead: dict[int, str] | None = None
+        self,
+        backend: str,
+        run_no: int,
+        position: int,
+        dead: dict[int, str] | None = None,
+        *,
+        replay: int = 0,
     ) -> None:
         """Move a cursor on: all observations up to this position are delivered, or dead letters.
+
+        Without effect when the cursor was set back since they were read.
 
         Args:
             backend: The backend's name.
             run_no: The run's number.
             position: Of the last observation.
             dead: The reason for each position that the backend refused.
+            replay: As it was read with them.
         """
-        now = time.time_ns() // 1000
-        letters = [(backend, run_no, at, clean(why), now) for at, why in (dead or {}).items()]
         with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, 0)", letters
-            )
+            if cursor_of(connection, backend, run_no)[2] != replay:
+                return
+            set_aside(connection, backend, run_no, dead or {})
             connection.execute(
                 "INSERT INTO cursor VALUES (?, ?, ?, 0, 0) ON CONFLICT (backend, run_no) "
                 "DO UPDATE SET position = max(position, excluded.position)",
                 (backend, run_no, position),
             )
 
-    def settle(self, backend: str, run_no: int, revision: int, refusal: str = "") -> None:
-        """Note that a backend has the run's own state of a revision, or has refused it."""
-        now = time.time_ns() // 1000
+    def retried(
+        self,
+        backend: str,
+        run_no: int,
+        positions: Sequence[int],
+        refusal: str = "",
+        *,
+        replay: int = 0,
+    ) -> None:
+        """Note that a backend has taken dead letters after all, or refused them once more.
+
+        Without effect on those that were discarded meanwhile, as on all after a replay.
+        """
         with self._database.transaction() as connection:
+            if cursor_of(connection, backend, run_no)[2] == replay:
+                answer(connection, backend, run_no, positions, refusal)
+
+    def settle(
+        self, backend: str, run_no: int, revision: int, refusal: str = "", *, replay: int = 0
+    ) -> None:
+        """Note that a backend has the run's own state of a revision, or has refused it.
+
+        Without effect when the cursor was set back since that was read.
+        """
+        with self._database.transaction() as connection:
+            if cursor_of(connection, backend, run_no)[2] != replay:
+                return
             connection.execute(
                 "INSERT INTO cursor VALUES (?, ?, 0, ?, 0) ON CONFLICT (backend, run_no) "
                 "DO UPDATE SET revision = max(revision, excluded.revision)",
                 (backend, run_no, revision),
             )
-            connection.execute(
-                "DELETE FROM dead_letter WHERE backend = ? AND run_no = ? AND position = 0",
-                (backend, run_no),
-            )
-            if refusal:
-                connection.execute(
-                    "INSERT INTO dead_letter VALUES (?, ?, 0, ?, ?, 0)",
-                    (backend, run_no, clean(refusal), now),
-                )
+            answer(connection, backend, run_no, [0])
+            set_aside(connection, backend, run_no, {0: refusal} if refusal else {})
 
     def configure(self, backends: Sequence[tuple[str, str]]) -> None:
         """Note which backends this daemon delivers to: name and type, in their order."""
@@ -159,6 +199,12 @@ class Cursors:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO counterpart VALUES (?, ?, ?)", row)
 
+    def served(self) -> set[str]:
+        """Return the backends that the daemon of this home delivers to, or did last."""
+        with self._database.reading() as connection:
+            sql = "SELECT name FROM backend WHERE place IS NOT NULL"
+            return {name for (name,) in connection.execute(sql)}
+
     def note_health(self, backend: str, error: str) -> None:
         """Note since when a backend has failed, and how; or that it answers, with no error."""
         now = time.time_ns() // 1000 if error else None
@@ -176,14 +222,16 @@ class Cursors:
             + _BEHIND
         )
         with self._database.reading() as connection:
-            runs, observations = connection.execute(sql, (backend,)).fetchone()
-            (dead,) = connection.execute(
-                "SELECT count(*) FROM dead_letter WHERE backend = ?", (backend,)
+            runs, observations = connection.execute(sql, {"backend": backend}).fetchone()
+            dead, due = connection.execute(
+                "SELECT count(*), count(nullif(is_due AND position > 0, 0)) FROM dead_letter "
+                "WHERE backend = ?",
+                (backend,),
             ).fetchone()
             health = connection.execute(
                 "SELECT failing_since, error FROM backend WHERE name = ?", (backend,)
             ).fetchone()
-        return Backlog(backend, runs, observations, dead, *(health or (None, "")))
+        return Backlog(backend, runs, observations + due, dead, *(health or (None, "")))
 
 
 def _is_short(cursors: Owed, run_no: int, goal: tuple[int, int]) -> bool:
@@ -191,50 +239,14 @@ def _is_short(cursors: Owed, run_no: int, goal: tuple[int, int]) -> bool:
     return position < goal[0] or revision < goal[1]
 
 
-def _run(connection: sqlite3.Connection, run_no: int) -> dict[str, Any]:
-    cursor = connection.execute("SELECT * FROM run WHERE run_no = ?", (run_no,))
-    names = [description[0] for description in cursor.description]
-    run = dict(zip(names, cursor.fetchone(), strict=True))
-    run["parameters"] = values.map_from_json(run["parameters"])
-    return run
+def _is_state_due(connection: sqlite3.Connection, backend: str, run_no: int) -> bool:
+    sql = f"SELECT ({_DUE} AND run_no = :run_no AND position = 0) IS NOT NULL"
+    (is_due,) = connection.execute(sql, {"backend": backend, "run_no": run_no}).fetchone()
+    return bool(is_due)
 
 
-def _cursor(connection: sqlite3.Connection, backend: str, run_no: int) -> tuple[int, int]:
-    sql = "SELECT position, revision FROM cursor WHERE backend = ? AND run_no = ?"
+def cursor_of(connection: sqlite3.Connection, backend: str, run_no: int) -> tuple[int, int, int]:
+    """Return a cursor's position, revision and replay; zeros before anything was acknowledged."""
+    sql = "SELECT position, revision, replay FROM cursor WHERE backend = ? AND run_no = ?"
     row = connection.execute(sql, (backend, run_no)).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
-
-
-def _rows(
-    connection: sqlite3.Connection, run_no: int, after: int, count: int, size_bytes: int
-) -> list[tuple[int, tuple[str, ...], int, str, int, int, Any]]:
-    sql = (
-        "SELECT position, series_no, step, ts, value FROM observation "
-        "WHERE run_no = ? AND position > ? ORDER BY position LIMIT ?"
-    )
-    rows: list[tuple[int, tuple[str, ...], int, str, int, int, Any]] = []
-    series: dict[int, tuple[tuple[str, ...], int, str]] = {}
-    cursor = connection.execute(sql, (run_no, after, count))
-    for position, series_no, step, ts, value in cursor:
-        path, attempt, key = series.get(series_no) or _series(connection, run_no, series_no, series)
-        size_bytes -= len(value) if isinstance(value, str) else _NUMBER_BYTES
-        if rows and size_bytes < 0:
-            break
-        rows.append((position, path, attempt, key, step, ts, values.from_column(value)))
-    return rows
-
-
-def _series(
-    connection: sqlite3.Connection,
-    run_no: int,
-    series_no: int,
-    known: dict[int, tuple[tuple[str, ...], int, str]],
-) -> tuple[tuple[str, ...], int, str]:
-    sql = (
-        "SELECT path, attempt, key FROM series JOIN task USING (run_no, task_no) "
-        "WHERE run_no = ? AND series_no = ?"
-    )
-    path, attempt, key = connection.execute(sql, (run_no, series_no)).fetchone()
-    name = key if isinstance(key, str) else key.decode("utf-8", "surrogatepass")
-    known[series_no] = tuple(json.loads(path)), attempt, name
-    return known[series_no]
+    return (row[0], row[1], row[2]) if row else (0, 0, 0)
