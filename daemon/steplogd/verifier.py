@@ -102,7 +102,8 @@ class Verifier:
         try:
             session = _guarded(lambda: self._reach(run))
             if session is None:
-                return self._unreadable(run, "the tracker has no such run: replay sends it again")
+                reason = "the tracker has no such run: `steplogd replay` sends it again"
+                return self._unreadable(run, reason)
             try:
                 return _guarded(lambda: self._read(run_no, standing, session))
             finally:

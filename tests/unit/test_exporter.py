@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.exporter import Exporter
+from tests.conftest import wait_until
 from tests.guard import RULES
 
 if TYPE_CHECKING:
@@ -91,6 +92,21 @@ async def test_what_an_earlier_daemon_left_behind_is_delivered() -> None:
         stop.set()
 
     assert courier.calls == {1: 3, 2: 3}
+
+
+async def test_what_another_process_asked_for_is_found_by_a_sweep() -> None:
+    """A replay, say: nobody wakes the exporter for it."""
+    courier, ledger, stop = Courier(), Ledger(), anyio.Event()
+    exporter = Exporter("x", courier, ledger, 2, sweep_seconds=0.01)  # type: ignore[arg-type]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        ledger.run_nos.append(7)
+        await to_thread.run_sync(wait_until, lambda: courier.calls[7] > 1)
+        stop.set()
+
+    assert set(courier.calls) == {7}
 
 
 async def test_a_failure_is_tried_again_for_ever_and_told() -> None:

@@ -27,7 +27,7 @@ def check_backend(name: str, known: Collection[str]) -> None:
     if name in known:
         return
     hint = nearest(name, known) if known else "; the configuration has none at all"
-    raise BackendNotFound(f"There is no backend {name!r}{hint}.")
+    raise BackendNotFound(f"There is no backend {name!r}{hint}")
 
 
 def check_run(run_id: str | None, database: Database) -> None:

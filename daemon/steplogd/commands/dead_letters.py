@@ -9,11 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from steplog.cli.terminal import sanitise, show_value
+from steplog.cli.terminal import align, sanitise, show_value
 from steplog.documents import Items, write_json
 from steplog.home import database_path
 from steplogd.commands.choosing import check_backend, check_run
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
 _MAX_ROWS: Final = 50
 _MAX_VALUE: Final = 30
+_MAX_KEY: Final = 60
 _DESCRIPTION: Final = """\
 Lists what a backend will never take as it is: where it stands in the run log, and why it was
 refused. `retry` has it sent once more, after somebody repaired what stood in its way; what is taken
@@ -104,16 +102,14 @@ def _list(letters: list[Letter], *, as_json: bool) -> None:
     if as_json:
         write_json(Items(map(msgspec.structs.asdict, letters)), sys.stdout.write)
         return
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if not letters:
-        console.print("no dead letters")
+        sys.stdout.write("no dead letters\n")
         return
-    table = Table("backend", "run", "task", "key", "step", "value", "refused", "reason")
-    for letter in letters[:_MAX_ROWS]:
-        table.add_row(*(Text(sanitise(cell)) for cell in _cells(letter)))
-    console.print(table)
+    header = ("BACKEND", "RUN", "TASK", "KEY", "STEP", "VALUE", "REFUSED", "REASON")
+    rows = [[sanitise(cell) for cell in _cells(letter)] for letter in letters[:_MAX_ROWS]]
+    sys.stdout.writelines(f"{line}\n" for line in align([header, *rows]))
     if len(letters) > _MAX_ROWS:
-        console.print(f"and {len(letters) - _MAX_ROWS:,} more: --json has them all")
+        sys.stdout.write(f"and {len(letters) - _MAX_ROWS:,} more: --json has them all\n")
 
 
 def _cells(letter: Letter) -> tuple[str, ...]:
@@ -123,7 +119,7 @@ def _cells(letter: Letter) -> tuple[str, ...]:
         what: tuple[str, ...] = ("", "the run's own state", "", "")
     else:
         value = show_value(letter.value, _MAX_VALUE)
-        what = (".".join(letter.task), letter.key, str(letter.step), value)
+        what = (".".join(letter.task), letter.key[:_MAX_KEY], str(letter.step), value)
     return letter.backend, letter.run_id, *what, refused, letter.reason
 
 

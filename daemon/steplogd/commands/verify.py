@@ -39,7 +39,7 @@ backend is still behind, which `steplogd drain` cures; or it cannot be read. Wha
 yet counts as behind, not as a difference; what the spools hold beyond the run log is not looked at.
 Of the names that the run log has, a backend may hold nothing else either; whatever else is
 there, such as what a task logged with the tracker's own client, is none of ours. A daemon may
-deliver meanwhile. The points of one run lie in memory at a time, some 400 bytes each."""
+deliver meanwhile. The points of one run lie in memory at a time, some 700 bytes each."""
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -113,14 +113,14 @@ def _summary(verdict: Verdict) -> Iterator[str]:
     if verdict.error:
         yield f"cannot be read: {sanitise(verdict.error)}"
     if verdict.differences:
-        yield f"{len(verdict.differences):,} differences"
+        yield _counted(len(verdict.differences), "difference")
     if verdict.runs_behind:
         yield (
             f"behind by {verdict.observations_behind:,} observations of "
             f"{verdict.runs_behind:,} runs"
         )
     equal = "equal" if verdict.is_equal else "otherwise equal"
-    yield f"{equal} in {verdict.points:,} points of {verdict.runs:,} runs"
+    yield f"{equal} in {_counted(verdict.points, 'point')} of {_counted(verdict.runs, 'run')}"
 
 
 def _sentence(difference: Difference) -> str:
@@ -134,6 +134,10 @@ def _sentence(difference: Difference) -> str:
         return f"{' '.join(where)}{reason}"
     values = f"expected {_shown(difference.expected)}, found {_shown(difference.found)}"
     return f"{' '.join(where)}: {values}{reason}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _shown(value: str | None) -> str:
