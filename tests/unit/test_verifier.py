@@ -89,7 +89,7 @@ def told(difference: Difference) -> tuple[str, int, str | None, str | None, str]
     return difference.name, difference.step, expected, found, difference.reason
 
 
-VALUE = "0.5, attempt 0"
+VALUE = '{"value":0.5,"attempt":0}'
 
 
 def test_a_backend_that_has_it_all_is_equal(home: Home) -> None:
@@ -188,8 +188,8 @@ def test_a_dead_letter_is_a_difference_with_its_reason(home: Home) -> None:
 
     found = [told(difference) for verdict in verdicts for difference in verdict.differences]
     assert found == [
-        ("train/bad", 0, "1, attempt 0", None, "dead letter: no"),
-        ("train/bad", 0, "1, attempt 0", None, ""),
+        ("train/bad", 0, '{"value":1,"attempt":0}', None, "dead letter: no"),
+        ("train/bad", 0, '{"value":1,"attempt":0}', None, ""),
     ]
 
 

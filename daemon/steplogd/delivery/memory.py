@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import msgspec
 
+from steplog.values import to_json
 from steplogd.delivery.contract import Limits, Observation, Point, RunInfo
 
 if TYPE_CHECKING:
@@ -142,13 +143,13 @@ class MemorySession:
         """Say what these observations are here: each is kept as it is."""
         for seen in batch:
             name = "/".join((*seen.task, seen.key))
-            value = f"{seen.value!r}, attempt {seen.attempt}"
-            yield Point("metric", name, seen.step, seen.ts, value)
+            value = to_json({"value": seen.value, "attempt": seen.attempt})
+            yield Point("metric", name, seen.step, seen.ts, value.decode())
 
     def expected_state(self, run: RunInfo) -> Iterator[Point]:
         """Say what the run is here."""
         for name, value in run.parameters.items():
-            yield Point("parameter", name, value=repr(value))
+            yield Point("parameter", name, value=to_json({"value": value}).decode())
         for name in ("status", "killed", "message", "end_ts"):
             yield Point("run", name, value=repr(getattr(run, name)))
 
