@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from steplogd.core.compare import Comparison
+from steplogd.core.comparison import Comparison
 from steplogd.delivery.contract import (
     Backend,
     Observation,
@@ -21,7 +21,7 @@ from steplogd.verdict import Difference, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from steplogd.core.compare import Mismatch
+    from steplogd.core.comparison import Mismatch
     from steplogd.delivery.contract import RunInfo
     from steplogd.store.standings import Standing, Standings
 

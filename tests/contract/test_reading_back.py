@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from steplogd.core.compare import Comparison, Mismatch
+from steplogd.core.comparison import Comparison, Mismatch
 from steplogd.delivery.contract import Point, ReadableBackend, Refused
 from tests.contract.trackers import START_TS, make_batch, make_run
 

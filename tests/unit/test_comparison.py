@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steplogd.core.compare import Comparison, Mismatch
+from steplogd.core.comparison import Comparison, Mismatch
 from steplogd.delivery.contract import Point
 
 if TYPE_CHECKING:

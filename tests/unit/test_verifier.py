@@ -120,6 +120,17 @@ def test_what_is_not_sent_yet_is_behind_and_no_difference(home: Home) -> None:
     assert (verdict.differences, verdict.is_equal) == ([], False)
 
 
+def test_an_end_that_is_not_told_yet_is_behind_and_no_difference(home: Home) -> None:
+    """The tracker has the state before, which was right."""
+    home.folding.end_run()
+    home.commit()
+
+    verdict = home.verify()
+
+    assert (verdict.runs_behind, verdict.observations_behind) == (1, 0)
+    assert verdict.differences == []
+
+
 def test_what_was_sent_without_an_answer_is_no_difference(home: Home) -> None:
     """It may be there already."""
     home.commit(Scribe("d").track(3, loss=0.5))

@@ -115,10 +115,8 @@ def _summary(verdict: Verdict) -> Iterator[str]:
     if verdict.differences:
         yield _counted(len(verdict.differences), "difference")
     if verdict.runs_behind:
-        yield (
-            f"behind by {verdict.observations_behind:,} observations of "
-            f"{verdict.runs_behind:,} runs"
-        )
+        observations = _counted(verdict.observations_behind, "observation")
+        yield f"behind by {observations} of {_counted(verdict.runs_behind, 'run')}"
     equal = "equal" if verdict.is_equal else "otherwise equal"
     yield f"{equal} in {_counted(verdict.points, 'point')} of {_counted(verdict.runs, 'run')}"
 
