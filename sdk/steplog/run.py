@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from steplog import environment, exits, losses, place
 from steplog.errors import InvalidName, TrackingError
-from steplog.events import DEFAULT_TASK
+from steplog.events import DEFAULT_TASK, Code
 from steplog.home import default_home
 from steplog.names import check_run_id
 from steplog.spool import open_new_spool
@@ -139,6 +139,7 @@ def start_run(
     run = Run(writer, _checked_tag(tag or _tag_from_environment()))
     try:
         writer.join(run.tag, parameters or {}, _config())
+        _append_code(writer)
     except BaseException:
         writer.close()
         raise
@@ -146,6 +147,15 @@ def start_run(
     if watch.outcome is not None:  # the process is ending, and nobody will tell us again
         writer.leave(*watch.outcome)
     return run
+
+
+def _append_code(writer: Writer) -> None:
+    """Say which commit this process runs, when it runs from a repository."""
+    from steplog.git import identity  # which a process without a run does not need
+
+    code = identity()
+    if code is not None:
+        writer.append(Code, **code)
 
 
 def _enter(run: Run) -> None:
