@@ -26,12 +26,13 @@ DEADLINE_SECONDS = 30.0
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the test a home of its own, and no run, task or tag from the environment."""
+    """Give the test a home of its own, outside of any repository, and no run from outside."""
     for name in list(os.environ):
         if name.upper().startswith(("STEPLOG_", "RUNNABLE_")):
             monkeypatch.delenv(name)
     path = tmp_path / "home"
     monkeypatch.setenv("STEPLOG_HOME", str(path))
+    monkeypatch.chdir(tmp_path)  # or each run would tell the commit of this repository
     losses._warned.clear()  # each test sees its own warnings
     yield path
     losses.set_strict(None)

@@ -50,12 +50,12 @@ def identity(start: Path | None = None) -> dict[str, Any] | None:
 
 def _look(work_tree: Path, told: dict[str, Any]) -> None:
     """Fill in the fields one after another, so that what comes before an error is known."""
-    from steplog.git.bounds import Deadline, OutOfTime
+    from steplog.git import bounds
     from steplog.git.remotes import without_credentials
     from steplog.git.repository import Repository
     from steplog.git.status import Status
 
-    deadline = Deadline()
+    deadline = bounds.Deadline(bounds.BUDGET_SECONDS)
     repository = Repository(work_tree)
     told["code_identifier_url"] = _plain(without_credentials(repository.config.remote_url()))
     commit = repository.head()
@@ -66,7 +66,7 @@ def _look(work_tree: Path, told: dict[str, Any]) -> None:
     status = Status(repository, deadline)
     try:
         status.look(commit)
-    except OutOfTime as error:
+    except bounds.OutOfTime as error:
         told["code_identifier_message"] = "; ".join([*_changes(status.changed), str(error)])
     else:
         told["code_identifier_message"] = "".join(_changes(status.changed))

@@ -31,9 +31,9 @@ class OutOfTime(SteplogError):
 
 
 class Deadline:
-    """When to stop looking, counted from now."""
+    """When to stop looking: so many seconds from now."""
 
-    def __init__(self, seconds: float = BUDGET_SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 

@@ -43,7 +43,7 @@ class Config:
 def _parse(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     section = ""
-    for line in _CONTINUATION.sub(r"\1", text).splitlines():
+    for line in _CONTINUATION.sub(r"\1", text.removeprefix("\ufeff")).splitlines():
         rest = line
         if (heading := _SECTION.match(line)) is not None:
             section = _section_name(*heading.groups())

@@ -105,7 +105,9 @@ def read_index(path: Path, hash_bytes: int, deadline: Deadline) -> Index:
         return Index()
     try:
         entries, end = _entries(content, hash_bytes, deadline)
-        tree = _extensions(content[end : len(content) - hash_bytes], hash_bytes)
+        tree = _extensions(
+            content[:-hash_bytes], end, hash_bytes, deadline
+        )  # a checksum is at the end
     except (struct.error, ValueError, IndexError) as error:
         raise Unreadable("its index is cut off or broken") from error
     return Index(entries, tree, mtime_ns)
@@ -139,28 +141,30 @@ def _entries(content: bytes, hash_bytes: int, deadline: Deadline) -> tuple[list[
     return entries, at
 
 
-def _extensions(content: bytes, hash_bytes: int) -> CachedTree | None:
+def _extensions(content: bytes, at: int, hash_bytes: int, deadline: Deadline) -> CachedTree | None:
+    """Go through what follows the entries; return the root of the cached trees, if it is there."""
     tree = None
-    at = 0
-    while at < len(content):
+    while at != len(content):
+        deadline.check()
         name, size = _EXTENSION.unpack_from(content, at)
         at += _EXTENSION.size + size
         if at > len(content):
             raise ValueError("an extension is cut off")
         if name == b"TREE":
-            tree = _cached_tree(content[at - size : at], hash_bytes)
+            tree = _cached_tree(content[at - size : at], hash_bytes, deadline)
         elif not name[:1].isupper():  # the others may be passed over
             raise Unreadable(f"its index has the part {name.decode('ascii', 'replace')!r}")
     return tree
 
 
-def _cached_tree(content: bytes, hash_bytes: int) -> CachedTree | None:
-    """Return the root of the cached trees, which stand one after another, parents first."""
+def _cached_tree(content: bytes, hash_bytes: int, deadline: Deadline) -> CachedTree | None:
+    """Return the root of trees that stand one after another, parents before their children."""
     top = CachedTree(None)
     waiting = [(top, 1)]  # for how many folders
     at = 0
     while waiting:
         parent, missing = waiting.pop()
+        deadline.check()
         if not missing:
             continue
         waiting.append((parent, missing - 1))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_MAX_NUMBER: Final = 2**64
+"""Beyond what any file has; broken bytes would be read as a number of megabytes."""
+
 
 def read_number(source: bytes, at: int) -> tuple[int, int]:
     """Return a number of seven bits a byte, lowest first, and where it ends."""
     number = shift = 0
     while True:
         byte = source[at]
-        number |= (byte & 0x7F) << shift
+        number = _check(number | (byte & 0x7F) << shift)
         at, shift = at + 1, shift + 7
         if not byte & 0x80:
             return number, at
@@ -24,7 +29,7 @@ def read_offset(source: bytes, at: int) -> tuple[int, int]:
     while byte & 0x80:
         at += 1
         byte = source[at]
-        number = (number + 1) << 7 | byte & 0x7F
+        number = _check((number + 1) << 7 | byte & 0x7F)
     return number, at + 1
 
 
@@ -36,3 +41,9 @@ def read_sparse(source: bytes, at: int, present: int, count: int) -> tuple[int, 
             number |= source[at] << 8 * k
             at += 1
     return number, at
+
+
+def _check(number: int) -> int:
+    if number >= _MAX_NUMBER:
+        raise ValueError("a number has no end")
+    return number

@@ -54,6 +54,7 @@ class Objects:
         content = self._read(oid, "tree")
         at = 0
         while at < len(content):
+            self._deadline.check()
             end = content.index(b"\0", at)
             mode, _, name = content[at:end].partition(b" ")
             at = end + 1 + self._hash_bytes

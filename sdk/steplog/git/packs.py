@@ -89,8 +89,7 @@ class Pack:
                 break
         content = self._inflate(offset + used, size)
         while deltas:
-            self._deadline.check()
-            content = apply_delta(content, deltas.pop())
+            content = _apply_delta(content, deltas.pop(), self._deadline)
         return _KINDS.get(kind, ""), content
 
     def _look_up(self, size: int, table: int, position: int) -> bytes:
@@ -132,7 +131,7 @@ class Pack:
         return content
 
 
-def apply_delta(base: bytes, delta: bytes) -> bytes:
+def _apply_delta(base: bytes, delta: bytes, deadline: Deadline) -> bytes:
     """Return what a delta makes of its base: pieces of the base, and pieces of its own."""
     base_size, at = read_number(delta, 0)
     size, at = read_number(delta, at)
@@ -140,6 +139,7 @@ def apply_delta(base: bytes, delta: bytes) -> bytes:
         raise Unreadable("a delta in a pack does not fit its base")
     pieces: list[bytes] = []
     while at < len(delta):
+        deadline.check()
         command = delta[at]
         at += 1
         if command & 0x80:

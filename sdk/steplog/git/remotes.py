@@ -6,13 +6,11 @@ import re
 from typing import Final
 
 MAX_URL_CHARACTERS: Final = 2000
-"""Longer than any that a server takes."""
+"""A longer one is not told: no server takes it, and cut off, a token could pass for a host."""
 
-_URL: Final = re.compile(
-    r"(?P<scheme>[\w+.:-]*?[\w+.-]+)://(?P<host>[^/?#]*)(?P<path>.*)", re.DOTALL
-)
-_SCP_WITH_PASSWORD: Final = re.compile(r"([^/@:]+):[^/]*@(.*)", re.DOTALL)
+_SCP_WITH_PASSWORD: Final = re.compile(r"([^/@:]+):[^/]*@(.*)")
 _PORT: Final = re.compile(r":\d*\Z")
+_NUMERIC_HOST: Final = re.compile(r"\A\[[^\]]*\]")
 
 
 def without_credentials(url: str) -> str:
@@ -21,26 +19,28 @@ def without_credentials(url: str) -> str:
     The user's name of SSH stays, as it is part of the address (`git@host:path`). A path on this
     machine stays as it is. A command that git would run in place of a URL (`ext::…`) is not told.
     """
-    if url.startswith(("ext::", "fd::")):
+    if len(url) > MAX_URL_CHARACTERS or url.startswith(("ext::", "fd::")):
         return ""
-    found = _URL.fullmatch(url)
-    if found is None:  # a path, or host:path as ssh knows it
-        return _SCP_WITH_PASSWORD.sub(r"\1@\2", url, count=1)[:MAX_URL_CHARACTERS]
-    scheme, host, path = found.groups()
-    if _is_cut_password(host, path):  # a slash in a password that should have been escaped
-        host, path = _split(f"{host}{path}".rpartition("@")[2])
-    user, _, host = host.rpartition("@")
+    scheme, separator, rest = url.partition("://")
+    if not separator:  # a path, or host:path as ssh knows it
+        address = _SCP_WITH_PASSWORD.fullmatch(url)
+        return f"{address[1]}@{address[2]}" if address else url
+    user, host, path = _split(rest)
     if "ssh" in scheme.lower() and user:
         host = f"{user.partition(':')[0]}@{host}"
     # Tokens stand in queries and fragments too, and no repository needs either.
-    return f"{scheme}://{host}{re.split('[?#]', path)[0]}"[:MAX_URL_CHARACTERS]
+    return f"{scheme}://{host}{re.split('[?#]', path)[0]}"
 
 
-def _is_cut_password(host: str, path: str) -> bool:
-    """Tell whether what looks like the host is the beginning of a user and password."""
-    return "@" not in host and "@" in path and ":" in _PORT.sub("", re.sub(r"\[.*\]", "", host))
-
-
-def _split(rest: str) -> tuple[str, str]:
-    host, slash, path = rest.partition("/")
-    return host, f"{slash}{path}"
+def _split(rest: str) -> tuple[str, str, str]:
+    """Return user, host and path of a URL."""
+    end = re.search("[/?#]", rest)
+    at = end.start() if end else len(rest)
+    user, _, host = rest[:at].rpartition("@")
+    if not user and ":" in _PORT.sub("", _NUMERIC_HOST.sub("", host)):
+        # No port: the password holds a character that should have been escaped.
+        user, found, others = rest.rpartition("@")
+        if found:
+            host, slash, path = others.partition("/")
+            return user, host, f"{slash}{path}"
+    return user, host, rest[at:]
