@@ -13,6 +13,7 @@ from steplog import environment, exits, losses, place
 from steplog.errors import InvalidName, TrackingError
 from steplog.events import DEFAULT_TASK, Code
 from steplog.home import default_home
+from steplog.interrupts import comes_from_signal_handler
 from steplog.names import check_run_id
 from steplog.spool import open_new_spool
 from steplog.writer import Writer
@@ -151,8 +152,12 @@ def start_run(
 
 def _append_code(writer: Writer) -> None:
     """Say which commit this process runs, when it runs from a repository."""
-    from steplog.git import identity  # which a process without a run does not need
-
+    try:
+        from steplog.git import identity  # which a process without a run does not need
+    except Exception as error:  # no descriptor is left, or the interpreter shuts down
+        if comes_from_signal_handler(error):
+            raise
+        return
     code = identity()
     if code is not None:
         writer.append(Code, **code)
