@@ -10,13 +10,13 @@ _KEY: Final = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:=(.*))?", re.DOTALL)
 _CONTINUATION: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\\r?\n")
 _ESCAPE: Final = re.compile(r"\\(.)")
 _ESCAPES: Final = {"n": "\n", "t": "\t", "b": "\b"}
-_TRUE: Final = ("", "true", "yes", "on", "1")
+_TRUE: Final = ("true", "yes", "on", "1")
 
 
 class Config:
     """The settings of a repository, by `section.subsection.key`, section and key in lower case.
 
-    Of a key with many values the first is kept; of a remote, that is the URL to fetch from.
+    Of a setting that stands there more than once the last counts; of URLs, the first.
     """
 
     def __init__(self, text: str) -> None:
@@ -24,7 +24,7 @@ class Config:
 
     def get(self, name: str, default: str = "") -> str:
         """Return the value of a setting."""
-        return self._values.get(name, default)
+        return self._values.get(name, [default])[-1]
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of all settings that begin like this."""
@@ -32,16 +32,18 @@ class Config:
 
     def is_on(self, name: str, default: bool) -> bool:
         """Tell whether a setting is true."""
-        return self._values[name].lower() in _TRUE if name in self._values else default
+        return self.get(name).lower() in _TRUE if name in self._values else default
 
     def remote_url(self) -> str:
         """Return the URL of the remote `origin`, else of the first that has one; as it stands."""
-        names = (name for name in self.names("remote.") if name.endswith(".url"))
-        return self.get("remote.origin.url") or self.get(next(names, ""))
+        names = [name for name in self.names("remote.") if name.endswith(".url")]
+        if not names:
+            return ""
+        return self._values["remote.origin.url" if "remote.origin.url" in names else names[0]][0]
 
 
-def _parse(text: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parse(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
     section = ""
     for line in _CONTINUATION.sub(r"\1", text.removeprefix("\ufeff")).splitlines():
         rest = line
@@ -49,7 +51,8 @@ def _parse(text: str) -> dict[str, str]:
             section = _section_name(*heading.groups())
             rest = line[heading.end() :]
         if (pair := _KEY.match(rest)) is not None:
-            found.setdefault(f"{section}.{pair[1].lower()}", _value(pair[2] or ""))
+            value = "true" if pair[2] is None else _value(pair[2])
+            found.setdefault(f"{section}.{pair[1].lower()}", []).append(value)
     return found
 
 

@@ -25,6 +25,11 @@ _MAX_TEXT_BYTES: Final = 4 * 2**20
 _SECOND_NS: Final = 1_000_000_000
 _LOW_BITS: Final = 2**32 - 1
 _SUBMODULE: Final = 0o160000
+_EMPTY: Final = {
+    "sha1": bytes.fromhex("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+    "sha256": bytes.fromhex("473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813"),
+}
+"""The name of no bytes; a size of 0 beside any other says that the file has to be read."""
 
 
 class Files:
@@ -51,6 +56,7 @@ class Files:
         self._deadline = deadline
         self._is_submodule_at = is_submodule_at
         self._hash_name = repository.hash_name
+        self._empty = _EMPTY[repository.hash_name]
         config = repository.config
         self._has_modes = config.is_on("core.filemode", default=True)
         self._has_links = config.is_on("core.symlinks", default=True)
@@ -111,6 +117,7 @@ class Files:
             and status.st_ctime_ns == entry.ctime * _SECOND_NS + entry.ctime_ns
             and status.st_ino & _LOW_BITS == entry.inode
             and mtime_ns < self._index.mtime_ns - _RACY_NS
+            and (entry.size != 0 or entry.oid == self._empty)
             and self._has_same_mode(entry, status.st_mode)
         )
 
