@@ -23,13 +23,14 @@ _ENVIRONMENT = {
 }
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str, stdin: str = "") -> str:
     """Run git, by nobody's settings, and return what it prints."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
     settings = ("-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main")
     done = subprocess.run(
         ["git", "-C", str(folder), *settings, *arguments],
         env={**kept, **_ENVIRONMENT},
+        input=stdin.encode(),
         capture_output=True,
         timeout=DEADLINE_SECONDS,
         check=False,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from contextlib import closing
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from steplog.git import identity
+from steplog.git.bounds import Deadline
+from steplog.git.objects import Objects
 from steplog.git.search import find_work_tree
 from tests.repositories import commit, git, head, make_repository, write
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 @pytest.fixture
@@ -83,12 +89,40 @@ def test_deltas_by_name_are_read(repository: Path) -> None:
     assert is_at(repository, head(repository))
 
 
-@pytest.mark.parametrize("options", [(), ("--shared",), ("--depth=1",), ("--no-hardlinks",)])
-def test_clone_is_read(repository: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_every_tree_in_a_pack_is_read(repository: Path) -> None:
+    """Folders of thousands of names, far from their bases, are what git says that they are."""
+    blob = git(repository, "rev-parse", "HEAD:train.py").strip()
+    lines = [f"100644 blob {blob}\t{hashlib.sha256(b'%d' % k).hexdigest()}" for k in range(3000)]
+    trees = []
+    for k in range(0, 3000, 500):
+        changed = "\n".join([*lines[:k], *lines[k + 1 :], f"040000 tree {EMPTY_TREE}\t{k}"])
+        trees.append(git(repository, "mktree", "--missing", stdin=changed).strip())
+        message = git(repository, "commit-tree", "-m", f"{k}", trees[-1]).strip()
+        git(repository, "update-ref", f"refs/heads/{k}", message)
+    git(repository, "gc")
+    objects = Objects(repository / ".git" / "objects", 20, Deadline(30.0))
+    with closing(objects):
+        found = {tree: list(objects.tree(bytes.fromhex(tree))) for tree in trees}
+
+    assert not list((repository / ".git" / "objects").glob("[0-9a-f][0-9a-f]"))
+    for tree in trees:
+        told = git(
+            repository, "ls-tree", "-z", "--format=%(objectmode) %(path) %(objectname)", tree
+        )
+        assert [
+            f"{entry.mode:06o} {entry.name.decode()} {entry.oid.hex()}" for entry in found[tree]
+        ] == told.split("\0")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "option"),
+    [("", "--shared"), ("", "--local"), ("", "--no-hardlinks"), ("file://", "--depth=1")],
+)
+def test_clone_is_read(repository: Path, tmp_path: Path, scheme: str, option: str) -> None:
     """Right after cloning it is clean, also when it borrows all objects; the URL is where from."""
     commit(repository)
-    url = f"file://{repository}"
-    git(tmp_path, "clone", *options, url, "clone")
+    url = f"{scheme}{repository}"
+    git(tmp_path, "clone", option, url, "clone")
     git(tmp_path / "clone", "read-tree", "HEAD")
 
     assert is_at(tmp_path / "clone", head(repository))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,19 @@ def named(folder: Path) -> set[str]:
     """Return the changed files that the message names."""
     message = look(folder)["code_identifier_message"]
     return set(message.removeprefix("changed files: ").split(", ")) - {""}
+
+
+def change_unseen(path: Path, text: str, seconds: float) -> None:
+    """Change a file so that it looks to git as it was committed, seconds before it wrote that."""
+    root = path.parent
+    committed = bytes.fromhex(git(root, "rev-parse", f"HEAD:{path.name}"))
+    path.write_text(text)
+    git(root, "add", path.name)
+    staged = bytes.fromhex(git(root, "rev-parse", f":{path.name}"))
+    index = root / ".git" / "index"
+    index.write_bytes(index.read_bytes().replace(staged, committed))
+    written = path.stat().st_mtime + seconds
+    os.utime(index, (written, written))
 
 
 def test_clean_repository_is_dependable(repository: Path) -> None:
@@ -132,6 +144,14 @@ def test_executable_file_differs_from_one_that_is_not(repository: Path) -> None:
     assert is_clean(repository)
 
 
+def test_staged_mode_differs_where_files_have_none(repository: Path) -> None:
+    """What is in the index counts, whatever the file system can say."""
+    git(repository, "config", "core.fileMode", "false")
+    git(repository, "update-index", "--chmod=+x", "train.py")
+
+    assert named(repository) == {"train.py"} == changed_files(repository)
+
+
 def test_symbolic_link_is_its_target(repository: Path) -> None:
     """A link to something else is a change; a new one to the same is none."""
     (repository / "link").unlink()
@@ -219,22 +239,44 @@ def test_conflict_is_a_change(repository: Path) -> None:
     assert named(repository) == {"train.py"}
 
 
+def test_conflict_of_two_new_files_is_a_change(repository: Path) -> None:
+    """Even when the file is the committed one again: nobody has said that it is to stay."""
+    git(repository, "checkout", "-b", "other")
+    write(repository / "new.py", "theirs")
+    commit(repository)
+    git(repository, "checkout", "main")
+    write(repository / "new.py", "ours")
+    commit(repository)
+    with pytest.raises(AssertionError):
+        git(repository, "merge", "other")
+    write(repository / "new.py", "ours")
+
+    assert named(repository) == {"new.py"} == changed_files(repository)
+
+
 @pytest.mark.parametrize(("is_racy", "found"), [(True, {"train.py"}), (False, set())])
 def test_file_that_changed_as_the_index_was_written_is_read(
     repository: Path, is_racy: bool, found: set[str]
 ) -> None:
     """One that looks the same is trusted only if it is older than the index."""
-    committed = bytes.fromhex(git(repository, "rev-parse", "HEAD:train.py"))
-    (repository / "train.py").write_text("This is train.py\n")
-    git(repository, "add", "train.py")
-    staged = bytes.fromhex(git(repository, "rev-parse", ":train.py"))
-    index = repository / ".git" / "index"
-    content = index.read_bytes()[:-20].replace(staged, committed)
-    index.write_bytes(content + hashlib.sha1(content, usedforsecurity=False).digest())
-    written = (repository / "train.py").stat().st_mtime + (0 if is_racy else 1)
-    os.utime(index, (written, written))
+    change_unseen(repository / "train.py", "This is train.py\n", 0 if is_racy else 1)
 
     assert named(repository) == found
+
+
+def test_empty_file_is_clean(repository: Path) -> None:
+    """A size of 0 may also be the truth."""
+    write(repository / "model" / "__init__.py", "")
+    commit(repository)
+
+    assert is_clean(repository)
+
+
+def test_file_that_lost_its_content_unseen_is_read(repository: Path) -> None:
+    """A size of 0 in the index says that git wants the file to be read."""
+    change_unseen(repository / "train.py", "", 1)
+
+    assert named(repository) == {"train.py"}
 
 
 def test_line_ends_that_git_was_asked_to_change_are_no_change(repository: Path) -> None:
