@@ -45,7 +45,7 @@ class Config:
 def _parse(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     section = ""
-    for line in _CONTINUATION.sub(r"\1", text.removeprefix("\ufeff")).splitlines():
+    for line in _CONTINUATION.sub(r"\1", text.removeprefix("\ufeff")).split("\n"):
         rest = line
         if (heading := _SECTION.match(line)) is not None:
             section = _section_name(*heading.groups())
