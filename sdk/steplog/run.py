@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from steplog import environment, exits, losses, place
+from steplog import environment, exits, losses, place, what_runs
 from steplog.errors import InvalidName, TrackingError
 from steplog.events import DEFAULT_TASK, Code
 from steplog.home import default_home
@@ -31,12 +31,6 @@ RUN_ID_VARIABLES: Final = ("STEPLOG_RUN_ID", "RUNNABLE_RUN_ID", "runnable_RUN_ID
 TAG_VARIABLES: Final = ("STEPLOG_TAG", "RUNNABLE_RUN_TAG")
 """The environment names the tag of a run, the first of these that is set."""
 
-VARIABLE_PREFIXES: Final = ("STEPLOG_VAR_", "RUNNABLE_VAR_", "runnable_VAR_")
-"""The environment names the variables of a run so; its run log keeps them."""
-
-_MAX_VARIABLES_CHARACTERS: Final = 8000
-_MAX_ARGUMENTS: Final = 100
-_MAX_COMMAND_CHARACTERS: Final = 8000
 _MAX_TAG_CHARACTERS: Final = 4000
 
 _open_runs: list[Run] = []
@@ -135,11 +129,18 @@ def start_run(
         InvalidName: The run id that was passed is none. (One that the environment names is warned
             of, and another is made up.)
     """
+    return join_run(run_id, tag, parameters or {}, what_runs.of_program())
+
+
+def join_run(
+    run_id: str | None, tag: str, parameters: Mapping[str, Any], config: dict[str, Any]
+) -> Run:
+    """Start or join a run as `start_run` does, and say of what runs in it what `config` says."""
     watch = _watch_exit()
     writer = _new_writer(_find_home(), run_id or _run_id_from_environment())
     run = Run(writer, _checked_tag(tag or _tag_from_environment()))
     try:
-        writer.join(run.tag, parameters or {}, _config())
+        writer.join(run.tag, parameters, config)
         _append_code(writer)
     except BaseException:
         writer.close()
@@ -292,31 +293,3 @@ def _checked_tag(tag: object) -> str:
         error = ValueError(f"the tag is cut to {_MAX_TAG_CHARACTERS:,} of {len(text):,} characters")
         losses.report(error, "a new run")
     return text[:_MAX_TAG_CHARACTERS]
-
-
-def _config() -> dict[str, Any]:
-    """Say what runs, for the run log's `run_config`: a program, by no file that describes it."""
-    files = dict.fromkeys(("pipeline_file", "parameters_file", "configuration_file"), "")
-    return {**files, "variables": _variables(), "command": _command()}
-
-
-def _variables() -> dict[str, str]:
-    """Return the run's variables that the environment names, as many as leave room for the rest."""
-    kept: dict[str, str] = {}
-    room = _MAX_VARIABLES_CHARACTERS
-    for name, value in os.environ.items():
-        if name.startswith(VARIABLE_PREFIXES):
-            room -= len(name) + len(value)
-            if room >= 0:
-                kept[name.partition("_VAR_")[2]] = value
-    return kept
-
-
-def _command() -> list[str]:
-    """Return the arguments of this process, as many as leave room for the run's parameters."""
-    kept: list[str] = []
-    room = _MAX_COMMAND_CHARACTERS
-    for argument in getattr(sys, "argv", [])[:_MAX_ARGUMENTS]:
-        kept.append(str(argument)[:room])
-        room -= len(kept[-1])
-    return kept

@@ -157,18 +157,18 @@ class MlflowStore:
 
     def __init__(self, home: Path, server_url: str = "") -> None:
         self._home = home
-        self._url = server_url
+        self.url = server_url
 
     def backend(self) -> MlflowBackend:
         """Connect anew, as after a restart."""
-        return MlflowBackend(MlflowOptions(server_url=self._url), self._home)
+        return MlflowBackend(MlflowOptions(server_url=self.url), self._home)
 
     @property
     def client(self) -> MlflowClient:
         """MLflow's own client."""
         from mlflow.tracking import MlflowClient
 
-        return MlflowClient(self._url or embedded_uri(self._home))
+        return MlflowClient(self.url or embedded_uri(self._home))
 
     def runs(self, run_id: str) -> list[Run]:
         """Return all MLflow runs that stand for a run, those that were deleted too."""

@@ -103,7 +103,7 @@ def place(request: pytest.FixtureRequest, home: Path) -> Place:
         embedded: Place = request.getfixturevalue("embedded")
         return embedded
     store: MlflowStore = request.getfixturevalue("mlflow_server")
-    config = configure(home, f'[[backend]]\ntype = "mlflow"\nserver_url = "{store._url}"\n')
+    config = configure(home, f'[[backend]]\ntype = "mlflow"\nserver_url = "{store.url}"\n')
     return Place(home, store, store._home / "server.db", config)
 
 

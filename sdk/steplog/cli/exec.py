@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 from steplog.cli.arguments import CommandParser, run_id
 from steplog.errors import SteplogError
-from steplog.run import RUN_ID_VARIABLES, start_run
+from steplog.run import RUN_ID_VARIABLES, join_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +47,11 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> int:
     from steplog.execution.surroundings import task_path
     from steplog.execution.warning import warn
     from steplog.task_text import text_of
+    from steplog.what_runs import of_command
 
     named = arguments.run_id or next(filter(None, map(os.environ.get, RUN_ID_VARIABLES)), None)
     os.environ["STEPLOG_TASK"] = text_of(task_path(arguments.task, named))
-    sys.argv = words  # that is what runs, for whoever asks the run
-    joined = start_run(arguments.run_id, arguments.tag)
+    joined = join_run(arguments.run_id, arguments.tag, {}, of_command(words))
     if joined.run_id != named:
         warn(f"the run is {joined.run_id}")
     ending = Attempt(joined, _home(), words).run()
