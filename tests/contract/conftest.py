@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.trackers import MemoryStore, MlflowStore
+from tests.contract.wandb_store import WandbStore
 from tests.mlflow_server import running
 
 if TYPE_CHECKING:
@@ -37,10 +38,24 @@ def mlflow_store(request: pytest.FixtureRequest) -> MlflowStore:
     return store
 
 
-@pytest.fixture(params=["memory", "mlflow_sqlite", "mlflow_server"])
+@pytest.fixture(scope="session")
+def wandb_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbStore]:
+    """Run W&B without a network."""
+    with contextlib.closing(WandbStore(tmp_path_factory.mktemp("wandb"))) as store:
+        yield store
+
+
+@pytest.fixture
+def wandb_store(wandb_offline: WandbStore) -> Iterator[WandbStore]:
+    """W&B, as one test has it."""
+    with wandb_offline.used() as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "mlflow_sqlite", "mlflow_server", "wandb_store"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each tracker, in turn."""
     if request.param == "memory":
         return MemoryStore(tmp_path)
-    store: MlflowStore = request.getfixturevalue(request.param)
+    store: Store = request.getfixturevalue(request.param)
     return store

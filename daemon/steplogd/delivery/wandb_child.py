@@ -88,7 +88,7 @@ class Child:
         return last
 
     def ask_all(self, request: Request, generation: int) -> Iterator[Answer]:
-        """The same, with all answers as they come; other threads wait until it is exhausted."""
+        """Ask likewise; return all answers as they come. Others wait until they were taken."""
         with self._lock:
             if self._process is None or generation != self.generation:
                 raise Unavailable("the process that runs W&B was started anew meanwhile")
@@ -134,17 +134,15 @@ class Child:
 
     def _exchange(self, request: Request) -> Iterator[Answer]:
         """Ask, and return the answers; whoever answers too late or not at all is ended."""
-        deadline = time.monotonic() + self.patience_seconds
         try:
-            self._write(to_frame(request), deadline)
+            self._write(to_frame(request))
             while True:
-                answer = next_answer(lambda count: self._read(count, deadline))
+                answer = self._next_answer()
                 if isinstance(answer, Failed):
                     break
                 yield answer
                 if not isinstance(answer, Rows):
                     return
-                deadline = time.monotonic() + self.patience_seconds
         except TimeoutError:
             self._end()
             raise Unavailable(
@@ -160,13 +158,18 @@ class Child:
             self._end()
         raise Refused(answer.message) if answer.is_refused else Unavailable(answer.message)
 
-    def _write(self, frame: bytes, deadline: float) -> None:
+    def _write(self, frame: bytes) -> None:
         assert self._process is not None  # noqa: S101
+        deadline = time.monotonic() + self.patience_seconds
         pipe = self._process.stdin.fileno()  # type: ignore[union-attr]
         left = memoryview(frame)
         while left:
             _wait_for(pipe, selectors.EVENT_WRITE, deadline)
             left = left[os.write(pipe, left[:_CHUNK_BYTES]) :]
+
+    def _next_answer(self) -> Answer:
+        deadline = time.monotonic() + self.patience_seconds
+        return next_answer(lambda count: self._read(count, deadline))
 
     def _read(self, count: int, deadline: float) -> bytes:
         assert self._process is not None  # noqa: S101

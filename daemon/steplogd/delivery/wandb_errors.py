@@ -11,9 +11,10 @@ from steplogd.delivery.wandb_frames import Failed
 MAX_REASON: Final = 500
 
 _NO_KEY: Final = re.compile(
-    r"api key|api_key|wandb login|not logged in|\b401\b|unauthori[sz]ed|unauthenticated", re.I
+    r"api key|api_key|wandb login|not logged in|\b401\b|unauthori[sz]ed|unauthenticated",
+    re.IGNORECASE,
 )
-_FORBIDDEN: Final = re.compile(r"permission denied|\b403\b|forbidden", re.I)
+_FORBIDDEN: Final = re.compile(r"permission denied|\b403\b|forbidden", re.IGNORECASE)
 
 KEY_ADVICE: Final = (
     "W&B takes no runs without a key: set WANDB_API_KEY for the daemon, or run `wandb login` as "

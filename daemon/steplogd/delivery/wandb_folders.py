@@ -5,10 +5,9 @@ from __future__ import annotations
 import glob
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from wandb.proto import wandb_internal_pb2 as pb
+from wandb.proto import wandb_internal_pb2
 
 from steplogd.delivery.wandb_frames import State
 from steplogd.delivery.wandb_log import LogTail, block_count
@@ -16,9 +15,12 @@ from steplogd.delivery.wandb_rows import Row, row_from_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _FIRST_LOOK_BLOCKS: Final = 4
-"""How much of a file's end is read to find its last row; twice as much each time it is not there."""
+"""How much of a file's end is read for its last row; twice as much each time it is not there."""
+
+_decode: Final[Any] = wandb_internal_pb2.Record.FromString  # type: ignore[attr-defined]
 
 
 def logs_of(directory: Path, run_id: str, mode: str) -> list[Path]:
@@ -47,15 +49,15 @@ def last_position(path: Path) -> int:
         count *= 2
 
 
-def row_position(record: pb.Record) -> int:
+def row_position(record: Any) -> int:
     """Return the position of the row in a record; 0 if it is something else."""
     return int(record.history.step.num) if record.HasField("history") else 0
 
 
-def records(tail: LogTail) -> Iterator[pb.Record]:
+def records(tail: LogTail) -> Iterator[Any]:
     """Return what has become whole in a log since it was last asked."""
     for content in tail.read():
-        yield pb.Record.FromString(content)
+        yield _decode(content)
 
 
 def make_durable(path: Path) -> None:
@@ -89,13 +91,13 @@ class Content:
                 elif kind in ("run", "config", "summary", "exit"):
                     self._note(record, kind)
 
-    def _row(self, history: pb.HistoryRecord) -> Row | None:
+    def _row(self, history: Any) -> Row | None:
         if history.step.num <= self._last:
             return None
         self._last = history.step.num
         return row_from_columns(_decoded(history.item))
 
-    def _note(self, record: pb.Record, kind: str) -> None:
+    def _note(self, record: Any, kind: str) -> None:
         if kind == "run":
             self.state.state = "running"
             self.state.config |= _decoded(record.run.config.update)

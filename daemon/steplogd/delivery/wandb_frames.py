@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from steplogd.delivery.wandb_rows import Row  # noqa: TC001  # msgspec resolves the field's type
+from steplogd.delivery.wandb_rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,8 @@ Request: TypeAlias = Begin | Open | Log | Ask | Settle | Read
 Answer: TypeAlias = Done | Opened | Durable | Rows | State | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_requests: Final = msgspec.msgpack.Decoder(Request)
-_answers: Final = msgspec.msgpack.Decoder(Answer)
+_requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+_answers: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 
 
 def to_frame(message: Request | Answer) -> bytes:

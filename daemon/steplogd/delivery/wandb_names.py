@@ -1,7 +1,7 @@
-"""How runs, tags and keys are called in W&B, and that no two become one.
+r"""How runs, tags and keys are called in W&B, and that no two become one.
 
 W&B takes nearly any name, so that nearly all stay as they are. A project's name takes none of
-`/ \\ # ? % :` and at most 128 characters: others are written `_xHEX_`, as in `a_x2F_b` for `a/b`,
+`/ \ # ? % :` and at most 128 characters: others are written `_xHEX_`, as in `a_x2F_b` for `a/b`,
 and one too long ends in `_xHASH…_`. A column whose name W&B, or we, have a meaning for already is
 found below `steplog/key/`, where a backslash is doubled and half a surrogate pair escaped by it.
 """

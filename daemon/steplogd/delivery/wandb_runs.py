@@ -90,9 +90,9 @@ class OpenRun:
         return position
 
     def settle(self, request: Settle) -> None:
-        """Write what is known of the run, end it if it has ended, and wait until that is durable."""
+        """Write what is known of the run, end it if it has ended, and wait for that."""
         run = self._begin()
-        run.config.update(request.config, allow_val_change=True)
+        run.config.update(request.config, allow_val_change=True)  # type: ignore[no-untyped-call]
         self._summarize(run, request.summary)
         if request.exit_code is not None:
             run.finish(exit_code=request.exit_code)

@@ -6,7 +6,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from steplogd.delivery.contract import Point, Unavailable
-from steplogd.delivery.wandb_frames import Ask, Durable, Log, Open, Opened, Read, Rows, Settle, State
+from steplogd.delivery.wandb_frames import (
+    Ask,
+    Durable,
+    Log,
+    Open,
+    Opened,
+    Read,
+    Rows,
+    Settle,
+    State,
+)
 from steplogd.delivery.wandb_names import project_name
 from steplogd.delivery.wandb_rows import (
     config_of,

@@ -24,7 +24,7 @@ def settings_of(place: Place) -> wandb.Settings:
     """Return the settings of a run that the daemon writes."""
     settings: dict[str, Any] = {"base_url": place.base_url} if place.base_url else {}
     return wandb.Settings(
-        mode=place.mode,
+        mode=place.mode,  # type: ignore[arg-type]
         console="off",
         disable_code=True,
         disable_git=True,

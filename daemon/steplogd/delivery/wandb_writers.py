@@ -45,16 +45,17 @@ def end_orphans(files: Collection[Path]) -> None:
 
 def _holders(names: set[str]) -> list[int]:
     """Return who has one of these files open for writing, among the processes that we may see."""
-    found: list[int] = []
-    for entry in os.scandir("/proc"):
-        if names and entry.name.isdecimal() and _is_open(f"/proc/{entry.name}/fd", names):
-            found.append(int(entry.name))
-    return found
+    if not names:
+        return []
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+    return [pid for pid in pids if _is_open(f"/proc/{pid}/fd", names)]
 
 
 def _is_open(folder: str, names: set[str]) -> bool:
     with contextlib.suppress(OSError), os.scandir(folder) as descriptors:
-        return any(os.readlink(each.path) in names and _is_writable(each) for each in descriptors)
+        return any(
+            str(Path(each.path).readlink()) in names and _is_writable(each) for each in descriptors
+        )
     return False
 
 
