@@ -63,7 +63,7 @@ class OpenRun:
         self._settlements = 0
         if place.mode == "online":
             self._begin()  # the server says where it stands
-            self.position = self._proof.position(0)
+            self.position = self._proof.position()
         else:
             self.position = max(map(last_position, logs), default=0)
 
@@ -74,6 +74,7 @@ class OpenRun:
             self._define(run, row)
             own = {STEP_COLUMN: row.step, "_timestamp": row.ts / MICROSECONDS}
             run.log({**row.cells, **own}, step=row.position, commit=True)
+            self._proof.expect(row)
             self.position = row.position
 
     def durable(self) -> int:
@@ -84,7 +85,7 @@ class OpenRun:
         """
         if self._run is None:
             return self.position
-        position = self._proof.position(self.position)
+        position = self._proof.position()
         if position < self.position and not is_core_running():
             raise Unavailable("wandb-core died; it is started anew with the next call")
         return position
@@ -95,6 +96,7 @@ class OpenRun:
         run.config.update(request.config, allow_val_change=True)  # type: ignore[no-untyped-call]
         self._summarize(run, request.summary)
         if request.exit_code is not None:
+            self._settlements += 1
             run.finish(exit_code=request.exit_code)
         deadline = time.monotonic() + SETTLE_SECONDS
         while (count := self._proof.settlements()) is not None and count < self._settlements:

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from steplogd.delivery.wandb_errors import meaning
-from steplogd.delivery.wandb_frames import Begin, Failed, Open, Read, next_request, to_frame
+from steplogd.delivery.wandb_frames import Begin, Open, Read, next_request, to_frame
 from steplogd.delivery.wandb_writers import children
 
 if TYPE_CHECKING:
@@ -31,25 +31,22 @@ def main() -> None:
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(source, requests), daemon=True).start()
     runs: Runs | None = None
+    is_online = False
     while True:
         request = requests.get()
         try:
             if isinstance(request, Begin):
                 from steplogd.delivery.wandb_runs import Runs  # imports W&B
 
-                runs = Runs(request.place)
+                runs, is_online = Runs(request.place), request.place.mode == "online"
             assert runs is not None  # noqa: S101  # Begin comes first
             for answer in runs.answers(request):
                 _send(sink, answer)
         except BaseException as error:  # noqa: BLE001  # W&B may raise anything, SystemExit too
-            _send(sink, _failure(error, request))
-
-
-def _failure(error: BaseException, request: Request) -> Failed:
-    """Say what went wrong; but for opening and reading, nobody knows what is left of W&B then."""
-    failed = meaning(error)
-    failed.is_broken = not isinstance(request, (Open, Read))
-    return failed
+            failed = meaning(error)
+            # Nobody knows what is left of W&B then; unless it has not heard of the run yet.
+            failed.is_broken = not isinstance(request, Read if is_online else (Open, Read))
+            _send(sink, failed)
 
 
 def _take_pipes() -> tuple[int, int]:
