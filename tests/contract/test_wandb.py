@@ -291,7 +291,13 @@ def test_what_is_held_is_what_is_expected(wandb_store: WandbStore) -> None:
     """Point by point, over several folders; `steplogd verify` compares them."""
     run = make_run()
     values = [1, 0.1, -0.0, 2**60 + 1, 1e17, 1e22, True, None, "x", [1, {"a": None}], math.inf]
-    parameters = {"lr": 0.1, "n": 2**70, "nan": math.nan, "_odd": {"x": [1, math.inf]}, "": "\ud8ff"}
+    parameters = {
+        "lr": 0.1,
+        "n": 2**70,
+        "nan": math.nan,
+        "_odd": {"x": [1, math.inf]},
+        "": "\ud8ff",
+    }
     batch = make_batch(values) + make_batch(["y"], key="_z", task=("a", "b"), first=12)
     ended = make_run(run.run_id, tag="t", status="FAIL", end_ts=5, parameters=parameters)
     wandb_store.backend().open(run).send(batch[:7])
