@@ -135,5 +135,5 @@ def test_the_daemon_itself_never_imports_w_and_b(home: Path) -> None:
 def _decoded(row: Row) -> Row:
     """Undo what W&B's reader makes of a number that JSON has no word for."""
     names = ("NaN", "Infinity", "-Infinity")
-    row.cells = {k: float(v) if v in names else v for k, v in row.cells.items()}  # type: ignore[arg-type]
+    row.cells = {k: float(v) if v in names else v for k, v in row.cells.items()}
     return row
