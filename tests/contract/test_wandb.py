@@ -176,6 +176,26 @@ def test_a_kill_within_a_batch_loses_nothing_and_doubles_nothing(
     assert len(wandb_store.logs(run.run_id)) == 2
 
 
+@pytest.mark.parametrize(("mode", "is_ended"), [("ab", True), ("rb", False)])
+def test_who_still_writes_a_file_is_ended_before_it_is_read(
+    wandb_store: WandbStore, mode: str, is_ended: bool
+) -> None:
+    """As a wandb-core that outlives its child does; whoever only reads it is left alone."""
+    run = make_run()
+    wandb_store.backend().open(run).send(make_batch([0.5]))
+    (log,) = wandb_store.logs(run.run_id)
+    wandb_store.backend()
+    code = "import sys; f = open(*sys.argv[1:]); print(flush=True); sys.stdin.read()"
+
+    with start_program(code, str(log), mode) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        wandb_store.backend().open(run)
+
+        assert is_running(other.pid) is not is_ended
+        other.kill()
+
+
 def test_a_child_that_hangs_is_ended_in_time(wandb_store: WandbStore) -> None:
     """With wandb-core; the next call has a new one."""
     run = make_run()

@@ -169,7 +169,7 @@ def test_a_missing_package_names_what_brings_it(
 
 def test_our_backends_are_found_by_their_entry_points() -> None:
     """As any third party's are."""
-    assert {"memory", "mlflow"} <= backend_types().keys()
+    assert {"memory", "mlflow", "wandb"} <= backend_types().keys()
 
 
 def test_a_home_below_a_file_is_refused(tmp_path: Path) -> None:

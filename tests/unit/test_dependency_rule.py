@@ -127,7 +127,9 @@ def test_a_tracker_is_imported_only_by_its_own_backend(tracker: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["steplogd.delivery.mlflow", "steplogd.delivery.memory"])
+@pytest.mark.parametrize(
+    "module", ["steplogd.delivery.mlflow", "steplogd.delivery.memory", "steplogd.delivery.wandb"]
+)
 def test_a_backend_can_be_looked_at_without_its_tracker(module: str) -> None:
     """Its file loads without the package, so that `steplogd check` can say what is missing."""
     assert not imported_when_loaded(ALL[module]) & set(TRACKERS)

@@ -117,7 +117,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 cwd=directory,
-                env=_environment(),
+                env=_environment(self._place.base_url),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -237,11 +237,12 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _environment() -> dict[str, str]:
+def _environment(base_url: str) -> dict[str, str]:
     """Return our environment, as far as W&B shall know of it."""
     plain = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("WANDB_") or name in _KEPT
     }
-    return plain | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+    server = {"WANDB_BASE_URL": base_url} if base_url else {}  # for reading back as well
+    return plain | server | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}

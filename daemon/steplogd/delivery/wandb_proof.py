@@ -52,7 +52,7 @@ class Proof(Protocol):
 
 def proof_of(place: Place) -> Proof:
     """Return what tells how far a run is durable."""
-    return LocalProof() if place.mode == "offline" else ServerProof(place)
+    return LocalProof() if place.mode == "offline" else ServerProof()
 
 
 class LocalProof:
@@ -112,15 +112,9 @@ def _is_word(kind: str, record: Any) -> bool:
 
 
 class ServerProof:
-    """What the server says.
+    """What the server says."""
 
-    Args:
-        place: Which server.
-    """
-
-    def __init__(self, place: Place) -> None:
-        overrides = {"base_url": place.base_url} if place.base_url else {}
-        self._overrides = overrides
+    def __init__(self) -> None:
         self._path = ""
         self._position = 0
         self._wanted = 0
@@ -145,7 +139,7 @@ class ServerProof:
         return None
 
     def _has(self, position: int) -> bool:
-        found = wandb.Api(overrides=self._overrides).run(self._path)
+        found = wandb.Api().run(self._path)
         rows = found.scan_history(
             keys=[STEP_COLUMN], min_step=position, max_step=position + 1, use_cache=False
         )

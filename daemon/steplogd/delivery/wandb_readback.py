@@ -39,9 +39,8 @@ class ServerContent:
     """What the server holds of a run."""
 
     def __init__(self, place: Place, request: Read) -> None:
-        overrides = {"base_url": place.base_url} if place.base_url else {}
         path = "/".join(filter(None, (place.entity, request.project, request.id)))
-        self._run: Any = wandb.Api(overrides=overrides).run(path)
+        self._run: Any = wandb.Api().run(path)
         summary = dict(self._run.summary_metrics)
         self.state = State(self._run.state, dict(self._run.config), summary)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import wandb
 
@@ -22,7 +22,6 @@ TRANSMIT_SECONDS: Final = 2.0
 
 def settings_of(place: Place) -> wandb.Settings:
     """Return the settings of a run that the daemon writes."""
-    settings: dict[str, Any] = {"base_url": place.base_url} if place.base_url else {}
     return wandb.Settings(
         mode=place.mode,  # type: ignore[arg-type]
         console="off",
@@ -39,5 +38,4 @@ def settings_of(place: Place) -> wandb.Settings:
         x_file_stream_transmit_interval=TRANSMIT_SECONDS,
         x_save_requirements=False,
         x_transaction_log_flush_interval=FLUSH_SECONDS,
-        **settings,
     )
