@@ -241,7 +241,6 @@ def test_a_killed_daemon_leaves_no_process_behind(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from steplogd.delivery.wandb import WandbBackend, WandbOptions
-from steplogd.delivery.wandb_child import is_running
         from tests.contract.trackers import make_batch, make_run
         backend = WandbBackend(WandbOptions(mode="offline"), Path(sys.argv[1]))
         backend.open(make_run()).send(make_batch([1.0]))
