@@ -76,6 +76,10 @@ class WandbStore:
         """Return the rows of a run's history, as they stand in its files."""
         return [row["item"] for path in self.logs(run_id) for row in inspect(path, "history")]
 
+    def positions(self, run_id: str) -> list[int]:
+        """Return the positions in the run log of a run's rows, as they stand in its files."""
+        return [row["_step"] for row in self.rows(run_id)]
+
     def read(self, run_id: str) -> Arrived:
         """Return what arrived of a run."""
         logs = self.logs(run_id)

@@ -85,7 +85,10 @@ class LogTail:
     def _check(self, content: bytes, at: int, end: int) -> None:
         checksum = int.from_bytes(content[at : at + 4], "little")
         if zlib.crc32(content[at + 6 : end]) != checksum:
-            raise BrokenLog(f"{self._path} is damaged in its record at {self._offset:,} bytes")
+            raise BrokenLog(
+                f"{self._path} is damaged at byte {self._offset}; move its folder away, and "
+                "`steplogd replay` sends what it held"
+            )
 
     def _joined(self, kind: int, fragment: bytes) -> bytes | None:
         """Return the record that a fragment completes, if it does."""
