@@ -11,7 +11,7 @@ from typing import Any
 from steplogd.delivery.contract import Observation
 from steplogd.delivery.wandb_rows import Row, points_of, row_from_columns, rows_of
 from tests.conftest import run_program, wait_until
-from tests.contract.wandb_store import WandbStore
+from tests.contract.wandb_store import WandbStore, inspect
 from tests.daemon import configure, rows, serving, steplogd
 
 WANDB = '[[backend]]\ntype = "wandb"\nmode = "offline"\nproject = "digits"\n'
@@ -97,6 +97,28 @@ def test_a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing(home:
     seen = [row["_step"] for row in WandbStore(home).rows("a-run")]
     assert [row.position for row in rows_of(tracked(home))] == seen
     wait_until(lambda: not wandb_processes(home))
+
+
+def test_a_task_gets_w_and_bs_own_run(home: Path) -> None:
+    """What it logs there lies beside what the daemon delivers, and how the run ended is ours."""
+    config = configure(home, WANDB)
+    program = """
+        import steplog
+        with steplog.start_run("a-run"), steplog.task("train"):
+            steplog.track_this(loss=0.5)
+            with steplog.get_experiment_tracker_context() as run:
+                run.log({"mine": 7})
+                print(run.id, run.project)
+    """
+
+    with serving(home, "--config", config):
+        done = run_program(program, WANDB_ERROR_REPORTING="false")
+        wait_until(lambda: WandbStore(home).read("a-run").status == "SUCCESS")
+
+    assert done.stdout == "a-run digits\n", done.stderr
+    assert [0.5] == [row["loss"] for row in WandbStore(home).rows("a-run")]
+    (log,) = (home / "wandb" / "tasks" / "wandb").glob("offline-run-*/run-a-run.wandb")
+    assert [7] == [row["item"]["mine"] for row in inspect(log, "history")]
 
 
 def test_a_key_in_the_configuration_is_refused_with_the_place_for_it(home: Path) -> None:
