@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,28 @@ import pytest
 
 from steplogd.delivery.contract import ReachableSession, ReadableSession, Unavailable
 from steplogd.delivery.wandb import WandbBackend, WandbOptions
-from steplogd.delivery.wandb_client import client_context
+from tests.conftest import run_program
 from tests.contract.trackers import expected_numbers, make_batch, make_run
 from tests.contract.wandb_store import inspect
 
 if TYPE_CHECKING:
     from tests.contract.wandb_store import WandbStore
+
+
+TASK = """
+    import json, sys
+    from concurrent.futures import ThreadPoolExecutor
+    from steplogd.delivery.wandb_client import client_context
+
+    def work(number):
+        with client_context(json.loads(sys.argv[1])) as client:
+            client.log({"mine": number})
+            return client.id
+
+    with ThreadPoolExecutor(3) as threads:
+        print(*threads.map(work, range(3)), sep="\\n")
+"""
+"""A task's process, in which three threads ask for W&B's run."""
 
 
 def test_each_column_has_the_tasks_own_step_as_its_axis(wandb_store: WandbStore) -> None:
@@ -188,34 +205,22 @@ def test_the_exit_code_says_how_the_run_ended(wandb_store: WandbStore) -> None:
     }.items()
 
 
-def test_a_client_in_a_task_writes_beside_the_daemon(
-    wandb_store: WandbStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_in_a_task_writes_beside_the_daemon(wandb_store: WandbStore) -> None:
     """From several threads, to a folder of its own that the daemon does not take for its."""
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     run = make_run()
     session = wandb_store.backend().open(run)
     session.send(make_batch([1.0]))
     assert isinstance(session, ReachableSession)
-    counterpart = session.counterpart
+    counterpart = dict(session.counterpart)
 
-    def work(number: int) -> str:
-        with client_context(counterpart) as client:
-            client.log({"mine": number})
-            return str(client.id)
-
-    with ThreadPoolExecutor(3) as threads:
-        ids = list(threads.map(work, range(3)))
+    done = run_program(TASK, json.dumps(counterpart), WANDB_ERROR_REPORTING="false")
     wandb_store.backend().open(run).send(make_batch([1.0, 2.0]))
 
-    assert {run.run_id} == set(ids)
+    assert done.stdout == f"{run.run_id}\n" * 3, done.stderr
     assert expected_numbers(make_batch([1.0, 2.0])) == wandb_store.read(run.run_id).numbers
     folder = Path(counterpart["directory"], "tasks", "wandb")
-    rows = [
-        row["item"]
-        for log in folder.glob(f"offline-run-*/run-{run.run_id}.wandb")
-        for row in inspect(log, "history")
-    ]
+    logs = folder.glob(f"offline-run-*/run-{run.run_id}.wandb")
+    rows = [row["item"] for log in logs for row in inspect(log, "history")]
     assert {0, 1, 2} == {row["mine"] for row in rows}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steplog.values import map_from_json
@@ -15,7 +17,6 @@ from tests.contract.trackers import Arrived, as_text, comparable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NONFINITE = {name: float(name) for name in ("NaN", "Infinity", "-Infinity")}
 """What the reader prints as text; in the file they stand as numbers."""
@@ -23,10 +24,11 @@ NONFINITE = {name: float(name) for name in ("NaN", "Infinity", "-Infinity")}
 
 @cache
 def core_path() -> str:
-    """Return where W&B's own program lies."""
-    from wandb.util import get_core_path
-
-    return get_core_path()
+    """Return where W&B's own program lies; W&B is not imported for it, as nowhere in the daemon."""
+    package = importlib.util.find_spec("wandb")
+    assert package is not None
+    assert package.origin is not None
+    return str(Path(package.origin).with_name("bin") / "wandb-core")
 
 
 class WandbStore:
