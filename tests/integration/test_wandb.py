@@ -77,6 +77,8 @@ def test_all_that_was_tracked_is_in_w_and_bs_files(home: Path) -> None:
     assert points(list(rows_of(tracked(home)))) == points([_decoded(row) for row in found])
     assert store.read("a-run").status == "SUCCESS"
     assert store.read("a-run").parameters == {"lr": "0.1"}
+    verified = steplogd("verify", "--config", config)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def test_a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing(home: Path) -> None:
