@@ -29,10 +29,12 @@ NAMES = [
 ]
 FILES = [".git/HEAD", ".git/index", ".git/config", ".git/refs/heads/main", "packed", "pack", "idx"]
 
+TARGETS = ["zeta.txt", "."]  # none in a circle: git passes over what lies behind such a link
+
 names = st.sampled_from(NAMES)
 edits = st.one_of(
     st.tuples(st.just("write"), names, st.sampled_from(["one\n", "two\n", "three\n"])),
-    st.tuples(st.just("link"), names, st.sampled_from(["train.py", "."])),
+    st.tuples(st.just("link"), names, st.sampled_from(TARGETS)),
     st.tuples(st.just("chmod"), names, st.sampled_from(["644", "755"])),
     st.tuples(st.sampled_from(["touch", "remove"]), names, st.just("")),
     st.tuples(st.just("git"), st.sampled_from(["add", "rm", "reset", "restore"]), names),
