@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
@@ -10,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; systemd is told not to restart after it
@@ -68,13 +68,15 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    from steplog.cli.arguments import CommandParser
+
+    parser = CommandParser(
         prog="steplogd",
         description="The steplog daemon: folds spools into run logs, and feeds the trackers.",
         epilog="example: steplogd run    (then, in a training: steplog.track_this(loss=0.2))",
     )
     parser.add_argument("--version", action="version", version=f"steplogd {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
     for name in _COMMANDS:
         importlib.import_module(f"steplogd.commands.{name}").add_parser(commands)
     return parser

@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from steplog.home import database_path, spool_path
-from steplogd.intake.tail import read_chunk
 from steplogd.presence import look
 from steplogd.service import Remaining
-from steplogd.spools import Spools
+from steplogd.spools import Spools, unfolded_bytes
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -83,21 +82,7 @@ class Bystander:
         self._database.close()
 
     def _unfolded(self) -> dict[str, int]:
-        """Return how many bytes of each spool are to be folded; a torn tail is none of them."""
-        offsets = self._run_logs.checkpoints()
-        short = {
-            run_id: size - offsets.get(run_id, 0)
-            for run_id, size in self._sizes.items()
-            if size > offsets.get(run_id, 0)
-        }
-        return {run_id: size for run_id, size in short.items() if self._has_lines(run_id, offsets)}
-
-    def _has_lines(self, run_id: str, offsets: dict[str, int]) -> bool:
-        path = spool_path(self._config.home, run_id)
-        try:
-            return bool(read_chunk(path, offsets.get(run_id, 0)).lines)
-        except FileNotFoundError:
-            return False
+        return unfolded_bytes(self._config.home, self._sizes, self._run_logs.checkpoints())
 
     def _leaving_of(self, before: set[str] | None) -> set[str]:
         """Return the open runs, of those that were leaving before, that nobody is in."""

@@ -141,7 +141,7 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     if not isinstance(type_name, str):
         raise ConfigError(f"{here}: says no type; write one of {_listed(types)}.")
     if type_name not in types:
-        raise ConfigError(f"{here}: there is no type {type_name!r}{nearest(type_name, types)}.")
+        raise ConfigError(f"{here}: there is no type {type_name!r}{nearest(type_name, types)}")
     kind = _load(types[type_name], here)
     name = table.get("name", type_name)
     if not isinstance(name, str) or not name:
@@ -178,7 +178,7 @@ def _convert(content: Any, kind: type[T], where: str) -> T:
 def _refuse_unknown(content: dict[str, Any], known: Collection[str], where: str) -> None:
     for key in content:
         if key not in known:
-            raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, known)}.")
+            raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, known)}")
 
 
 def _refuse_same_names(backends: tuple[BackendConfig, ...], where: str) -> None:
@@ -202,9 +202,9 @@ def _home(settings: Settings) -> Path:
     except RuntimeError as error:
         raise ConfigError(f"There is no home directory ({error}): set STEPLOG_HOME.") from error
     with contextlib.suppress(OSError):  # not for this user to see: whoever uses it will say so
-        nearest = next(path for path in (home, *home.parents) if path.exists())
-        if not nearest.is_dir():
-            raise ConfigError(f"The home {home} cannot be made: {nearest} is no folder.")
+        found = next(path for path in (home, *home.parents) if path.exists())
+        if not found.is_dir():
+            raise ConfigError(f"The home {home} cannot be made: {found} is no folder.")
     return home
 
 

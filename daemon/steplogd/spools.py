@@ -96,3 +96,29 @@ class Spools:
 
     def _beyond(self, sizes: dict[str, int]) -> list[str]:
         return [run_id for run_id, size in sizes.items() if size > self.read_to(run_id)]
+
+
+def unfolded_bytes(home: Path, sizes: dict[str, int], offsets: dict[str, int]) -> dict[str, int]:
+    """Return how many bytes of each spool are to be folded; a torn tail is none of them.
+
+    Args:
+        home: Where the spools lie.
+        sizes: The size of each in bytes.
+        offsets: How many bytes of each are folded.
+
+    Raises:
+        OSError: A spool cannot be read.
+    """
+    short = {run_id: size - offsets.get(run_id, 0) for run_id, size in sizes.items()}
+    return {
+        run_id: size
+        for run_id, size in short.items()
+        if size > 0 and _has_lines(spool_path(home, run_id), offsets.get(run_id, 0))
+    }
+
+
+def _has_lines(path: Path, offset: int) -> bool:
+    try:
+        return bool(read_chunk(path, offset).lines)
+    except FileNotFoundError:
+        return False

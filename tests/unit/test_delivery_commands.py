@@ -210,7 +210,7 @@ def test_a_replay_that_is_not_through_in_time_says_what_is_left(home: Path) -> N
     told = steplogd("replay", "mlflow", "--timeout", "0.5", "--config", configure(home, AWAY))
 
     assert told.returncode == 75
-    assert "mlflow is still behind by 1 observations of 1 runs" in told.stderr
+    assert "mlflow is still behind by 1 observation of 1 run" in told.stderr
 
 
 def test_dead_letters_are_listed(home: Path, memory: str) -> None:

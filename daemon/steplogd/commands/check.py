@@ -16,6 +16,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "check",
         help="say what is wrong with the configuration; exit 78 if anything",
+        description="Say what is wrong with the configuration; exit 78 if anything.",
         epilog="example: steplogd check --config steplogd.toml",
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")

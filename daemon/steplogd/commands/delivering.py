@@ -104,10 +104,13 @@ def what_is_behind(left: Remaining, backends: Collection[str]) -> Iterator[str]:
     for backlog in left.backends:
         if backlog.runs and backlog.backend in backends:
             why = f": {backlog.error}" if backlog.error else ""
-            yield (
-                f"{backlog.backend} is still behind by {backlog.observations:,} "
-                f"observations of {backlog.runs:,} runs{why}"
-            )
+            behind = _counted(backlog.observations, "observation")
+            runs = _counted(backlog.runs, "run")
+            yield f"{backlog.backend} is still behind by {behind} of {runs}{why}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 async def _by_itself(

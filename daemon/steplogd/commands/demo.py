@@ -45,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "demo",
         help="a real training, tracked, folded, and in MLflow, in one go",
+        description="Train a small network, and show what was tracked, folded, and in MLflow.",
         epilog="example: steplogd demo --steps 400",
     )
     parser.add_argument("--steps", type=_steps, default=400, help="how many training steps (400)")

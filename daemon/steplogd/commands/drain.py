@@ -27,6 +27,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "drain",
         help="fold and send all that is there, then exit: 0 done, 75 some backend still behind",
+        description="Fold and send all that is there, or wait for the daemon that does so. "
+        "Exit 0: done; 75: a spool or some backend is still behind.",
         epilog="example: steplogd drain --timeout 60",
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")

@@ -25,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "run",
         help="watch the spools, fold them, and feed the backends, until told to stop",
+        description="Watch the spools, fold them, and feed the backends, until told to stop.",
         epilog=f"example: {EXAMPLE}",
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")

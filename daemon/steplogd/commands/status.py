@@ -14,6 +14,7 @@ from steplog.home import database_path, spool_folder
 from steplog.served import holder_of
 from steplogd.config import find_config, load_config
 from steplogd.intake.tail import list_spools
+from steplogd.spools import unfolded_bytes
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -52,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "status",
         help="backlog per backend, runs, dead letters",
+        description="Say who serves the home, how far each backend is behind, what was set aside.",
         epilog="example: steplogd status --json",
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
@@ -81,8 +83,8 @@ def read_status(config: Config) -> Status:
         backends = [cursors.backlog(backend.name) for backend in config.backends]
     finally:
         database.close()
-    spools = list_spools(spool_folder(config.home))
-    spool_bytes = sum(max(0, size - offsets.get(run_id, 0)) for run_id, size in spools)
+    sizes = dict(list_spools(spool_folder(config.home)))
+    spool_bytes = sum(unfolded_bytes(config.home, sizes, offsets).values())
     pid = holder_of(config.home)
     return Status(str(config.home), pid, spool_bytes, runs, set_aside, lost, backends)
 
