@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import DEADLINE_SECONDS, run_program, spools
-from tests.daemon import configure, steplogd
+from tests.contract.trackers import MlflowStore
+from tests.contract.wandb_store import inspect
+from tests.daemon import configure, serving, steplogd
 from tests.execs import STEPLOG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-    from tests.contract.trackers import MlflowStore
 
 SEED = Path(__file__).parent / "samples" / "seed"
 FROM_A_SHELL = json.loads(
@@ -369,3 +369,62 @@ def test_the_client_context_is_a_null_context_by_default() -> None:
     )
 
     assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_the_example_arrives_in_weights_and_biases(home: Path) -> None:
+    """With the user's steps, from W&B's own files: as the run log has it."""
+    assert run_program(INTEGRATION).stderr == ""
+    document = shown(home, "blazing-colden-0544", '[[backend]]\ntype = "wandb"\nmode="offline"\n')
+
+    (log,) = (home / "wandb" / "wandb").glob("offline-run-*/run-blazing-colden-0544.wandb")
+    rows = [row["item"] for row in inspect(log, "history")]
+    answers = {str(row["steplog/step"]): row["answer"] for row in rows if "answer" in row}
+    assert answers == metrics(document)["Emit Metrics"]["answer"]
+    (texts,) = [row for row in rows if "spam" in row]
+    assert (texts["spam"], texts["eggs"]) == ("hello", '{"ham": "world"}')
+    assert texts["is_it_true"] is False
+    assert [run["project"] for run in inspect(log, "run")] == ["mlflow_tag"]
+
+
+def test_the_client_context_is_the_trackers_own(home: Path) -> None:
+    """What it logs lands in the very run that the tracked values go to."""
+    program = """
+        import steplog, mlflow
+        with steplog.start_run("r", tag="mlflow_tag"), steplog.task("train"):
+            steplog.track_this(answer=42)
+            with steplog.get_experiment_tracker_context():
+                mlflow.log_text("weights", "model.txt")
+    """
+    with serving(home, "--config", configure(home, '[[backend]]\ntype = "mlflow"\n')):
+        assert run_program(program).returncode == 0
+
+    shown(home, "r", '[[backend]]\ntype = "mlflow"\n')
+    store = MlflowStore(home)
+    run = mlflow_run(store, "r")
+    assert run.data.metrics == {"answer": 42.0}
+    assert [file.path for file in store.client.list_artifacts(run.info.run_id)] == ["model.txt"]
+
+
+def test_a_branch_is_told_apart(home: Path) -> None:
+    """By its dotted name in the run log, below its step, and by its path in MLflow."""
+    run_program(
+        """
+        import steplog
+        with steplog.start_run("r"), steplog.task("sizes"):
+            for size in ("small", "large"):
+                with steplog.task(size), steplog.task("fit"):
+                    steplog.track_this(loss=5)
+            steplog.track_this(loss=0)
+        """
+    )
+
+    document = shown(home, "r", '[[backend]]\ntype = "mlflow"\n')
+    step = document["steps"]["sizes"]
+    assert step["user_defined_metrics"] == {"loss": 0}
+    assert step["branches"]["sizes.small.fit"]["internal_name"] == "sizes.small.fit"
+    assert step["branches"]["sizes.large.fit"]["user_defined_metrics"] == {"loss": 5}
+    assert mlflow_run(MlflowStore(home), "r").data.metrics == {
+        "loss": 0.0,
+        "sizes/small/fit/loss": 5.0,
+        "sizes/large/fit/loss": 5.0,
+    }
