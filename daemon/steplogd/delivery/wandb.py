@@ -10,7 +10,9 @@ import msgspec
 
 from steplogd.delivery.contract import Limits
 from steplogd.delivery.wandb_child import Child
-from steplogd.delivery.wandb_frames import Place
+from steplogd.delivery.wandb_frames import Opened, Place
+from steplogd.delivery.wandb_log import paths_of
+from steplogd.delivery.wandb_names import project_name
 from steplogd.delivery.wandb_session import WandbSession
 
 if TYPE_CHECKING:
@@ -82,6 +84,14 @@ class WandbBackend:
     def open(self, run: RunInfo) -> WandbSession:
         """Find the W&B run of a run; offline it is made with the first that is written."""
         return WandbSession(self.child, self._place, run, self._project)
+
+    def look(self, run: RunInfo) -> WandbSession | None:
+        """Find the W&B run of a run, and disturb nobody who writes it; online it may be absent."""
+        place = self._place
+        if place.mode == "offline" and not paths_of(Path(place.directory), run.run_id, place.mode):
+            return None
+        found = Opened(0, project_name(run.tag, self._project), place.entity)
+        return WandbSession(self.child, place, run, self._project, found)
 
     def close(self) -> None:
         """End the process; whatever is in flight there is sent again by the next one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wandb.proto import wandb_internal_pb2
 
 from steplogd.delivery.wandb_frames import State
-from steplogd.delivery.wandb_log import LogTail, block_count
+from steplogd.delivery.wandb_log import LogTail, block_count, paths_of
 from steplogd.delivery.wandb_rows import Row, row_from_columns
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ _decode: Final[Any] = wandb_internal_pb2.Record.FromString  # type: ignore[attr-
 
 def logs_of(directory: Path, run_id: str, mode: str) -> list[Path]:
     """Return the transaction logs of a run in the order in which they were begun."""
-    folder = "offline-run-*" if mode == "offline" else "run-*"
-    pattern = f"wandb/{folder}/run-{glob.escape(run_id)}.wandb"
-    return sorted(directory.glob(pattern), key=_beginning)
+    return sorted(paths_of(directory, run_id, mode), key=_beginning)
 
 
 def project_in(path: Path) -> str:

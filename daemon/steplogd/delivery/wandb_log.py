@@ -6,6 +6,7 @@ each fragment with a checksum. What a killed writer left half written is no reco
 
 from __future__ import annotations
 
+import glob
 import zlib
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,12 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 class BrokenLog(Exception):
     """The file is no transaction log, or was damaged after it was written."""
+
+
+def paths_of(directory: Path, run_id: str, mode: str) -> list[Path]:
+    """Return the logs of a run below what W&B calls WANDB_DIR, in no order."""
+    folder = "offline-run-*" if mode == "offline" else "run-*"
+    return list(directory.glob(f"wandb/{folder}/run-{glob.escape(run_id)}.wandb"))
 
 
 class LogTail:

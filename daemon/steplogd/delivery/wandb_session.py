@@ -49,16 +49,26 @@ class WandbSession:
         place: Where runs go.
         run: The run.
         project: The project of all runs; "" for one by tag.
+        found: Where the run lies, for who only reads it back: opening it would end whoever writes
+            it now.
     """
 
-    def __init__(self, child: Child, place: Place, run: RunInfo, project: str) -> None:
+    def __init__(
+        self,
+        child: Child,
+        place: Place,
+        run: RunInfo,
+        project: str,
+        found: Opened | None = None,
+    ) -> None:
         self._child = child
         self._place = place
         self._run = run
         self._default_project = project
         self._generation = 0
-        self._found = Opened(0, "", "")
-        self._reach()
+        self._found = found or Opened(0, "", "")
+        if found is None:
+            self._reach()
 
     @property
     def counterpart(self) -> Mapping[str, str]:
