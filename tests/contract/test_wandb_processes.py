@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplogd.delivery.contract import Unavailable
+from steplogd.delivery.wandb import WandbBackend, WandbOptions
 from steplogd.delivery.wandb_child import is_running
 from tests.conftest import start_program, wait_until
 from tests.contract.trackers import make_batch, make_run
 
 if TYPE_CHECKING:
     from steplogd.delivery.contract import Observation, Session
-    from steplogd.delivery.wandb import WandbBackend
     from tests.contract.wandb_store import WandbStore
 
 
@@ -168,3 +169,22 @@ def test_a_closed_backend_leaves_no_process_behind(wandb_store: WandbStore) -> N
     backend.close()
 
     assert not any(map(is_running, processes))
+
+
+def test_a_look_from_another_process_disturbs_nobody(tmp_path: Path) -> None:
+    """`steplogd verify` reads a run while the daemon writes it, by the same process to the end."""
+    run = make_run()
+    batch = make_batch(range(6))
+    serving, looking = (WandbBackend(WandbOptions(mode="offline"), tmp_path) for _ in range(2))
+    with contextlib.closing(serving), contextlib.closing(looking):
+        session = serving.open(run)
+        session.send(batch[:3])
+        writers = [child_of(serving), *started_by(child_of(serving))]
+
+        seen = looking.look(run)
+        assert seen is not None
+        held = {point.value for point in seen.held() if point.name == "loss"}
+        session.send(batch[3:])
+
+        assert held == {"0", "1", "2"}
+        assert writers == [child_of(serving), *started_by(child_of(serving))]
