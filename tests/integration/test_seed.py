@@ -359,6 +359,7 @@ def test_the_example_arrives_in_an_mlflow_server(
     assert document["run_config"]["experiment_tracker"] == tracker
 
 
+@pytest.mark.usefixtures("home")
 def test_the_client_context_is_a_null_context_by_default() -> None:
     """It yields None, and does no harm."""
     done = run_program(

@@ -461,7 +461,7 @@ def test_a_drain_gives_up_when_its_time_is_up(home: Path, monkeypatch: pytest.Mo
     told = steplogd("drain", "--timeout", "0.5", "--config", config)
 
     assert told.returncode == 75
-    assert "file is still behind by 1 observations of 1 runs" in told.stderr
+    assert "file is still behind by 1 observation of 1 run" in told.stderr
 
 
 async def test_a_service_that_is_cancelled_closes_all(
