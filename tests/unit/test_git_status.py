@@ -356,3 +356,18 @@ def test_signal_handler_may_raise_through_it(
             identity(repository)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_fresh_clone_is_clean_though_attributes_rewrite_its_files(
+    repository: Path, tmp_path: Path
+) -> None:
+    """As git's own filter for large files does: what lies here is not what was committed."""
+    (repository / ".gitattributes").write_text("*.bat text eol=crlf\n")
+    (repository / "run.bat").write_bytes(b"echo hello\r\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "m")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(clone))
+
+    assert is_clean(clone)
+    assert (clone / "run.bat").read_bytes() == b"echo hello\r\n"

@@ -269,3 +269,12 @@ def test_an_imported_spool_can_be_read_by_a_daemon_of_the_group(
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home / "spool").iterdir()}
     assert (0, {"good.jsonl": 0o640}) == (status, modes)
+
+
+@pytest.mark.usefixtures("home")
+def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a variable that is not set, and would mean all that lies here."""
+    assert main(["import", ""]) == 2
+    assert capsys.readouterr().err == (
+        "steplog import: a path is empty: is a variable not set?; see `steplog import --help`\n"
+    )

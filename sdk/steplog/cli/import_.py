@@ -34,7 +34,10 @@ example:
 
 def run(argv: Sequence[str]) -> int:
     """Import run logs; returns 0 when all of them are in the home then, 1 when one was skipped."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "" in arguments.paths:
+        parser.error("a path is empty: is a variable not set?")
     importer = Importer(home(), is_rehearsal=arguments.dry_run)
     outcomes = [outcome for path in arguments.paths for outcome in _take_all(importer, Path(path))]
     if arguments.json:

@@ -61,6 +61,11 @@ class Files:
         self._has_modes = config.is_on("core.filemode", default=True)
         self._has_links = config.is_on("core.symlinks", default=True)
         self._has_crlf = config.get("core.autocrlf").lower() in ("true", "input", "1", "yes", "on")
+        # What git's attributes had a program rewrite is not what was committed: to read it would
+        # call every large file of a fresh clone changed.
+        self._has_attributes = any(
+            entry.path.rpartition(b"/")[2] == b".gitattributes" for entry in index.entries
+        )
         self._folders = {b"": True}
         self._root = os.open(repository.work_tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -116,7 +121,7 @@ class Files:
             and status.st_size & _LOW_BITS == entry.size
             and status.st_ctime_ns == entry.ctime * _SECOND_NS + entry.ctime_ns
             and status.st_ino & _LOW_BITS == entry.inode
-            and mtime_ns < self._index.mtime_ns - _RACY_NS
+            and (mtime_ns < self._index.mtime_ns - _RACY_NS or self._has_attributes)
             and (entry.size != 0 or entry.oid == self._empty)
             and self._has_same_mode(entry, status.st_mode)
         )
