@@ -5,7 +5,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.values import MAX_PLAIN_BITS
+from steplog.values import MAX_PLAIN_BITS, nonfinite_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -95,9 +95,7 @@ def _joined(
 def _float(value: float) -> str:
     if value - value == 0.0:  # faster than math.isfinite, and false for all that is not finite
         return repr(value)
-    if value != value:
-        return '"NaN"'
-    return '"Infinity"' if value > 0 else '"-Infinity"'
+    return f'"{nonfinite_name(value)}"'
 
 
 def _int(value: int) -> str:

@@ -90,6 +90,13 @@ def load(text: bytes) -> Any:
         return json.loads(text)
 
 
+def nonfinite_name(value: float) -> str:
+    """Return how NaN or an infinity is written wherever JSON has no number for it."""
+    if value != value:
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
 def check_depth(value: Any, depth: int = MAX_DEPTH) -> None:
     """Raise ValueError when a decoded value nests deeper than `depth` levels."""
     inner = value.values() if isinstance(value, dict) else value
@@ -152,7 +159,7 @@ def _plain(value: Any, depth: int) -> Any:
     if kind in (str, bool) or value is None:
         return value
     if kind is float:
-        return value if value - value == 0.0 else {"$float": _name_of(value)}
+        return value if value - value == 0.0 else {"$float": nonfinite_name(value)}
     if kind is int:
         return value if value.bit_length() <= MAX_PLAIN_BITS else {"$int": hex(value)}
     if depth == 0:
@@ -226,12 +233,6 @@ def _unescape(name: str, content: Any) -> Any:
         except ValueError:
             return {name: content}
     return {name.removeprefix("$") if name.startswith("$$") else name: from_json(content)}
-
-
-def _name_of(value: float) -> str:
-    if value != value:
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
 
 
 def _dump(plain: Any) -> bytes:

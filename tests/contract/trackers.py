@@ -20,7 +20,8 @@ from steplogd.delivery.contract import Observation, RunInfo
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions, embedded_uri
 from steplogd.delivery.mlflow_integers import FOLDER
-from steplogd.delivery.mlflow_names import digest_in, full_name, original_name
+from steplogd.delivery.mlflow_names import digest_in, original_name
+from steplogd.delivery.naming import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

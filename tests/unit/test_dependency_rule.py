@@ -127,6 +127,21 @@ def test_a_tracker_is_imported_only_by_its_own_backend(tracker: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_no_backend_knows_another(tracker: str) -> None:
+    """What two of them share belongs to neither."""
+    wrong = {
+        (module, name)
+        for module in DAEMON
+        if module.startswith(f"steplogd.delivery.{tracker}")
+        for name in imports(ALL[module])
+        for other in TRACKERS.keys() - {tracker}
+        if name.startswith(f"steplogd.delivery.{other}")
+    }
+
+    assert wrong == set()
+
+
 @pytest.mark.parametrize(
     "module", ["steplogd.delivery.mlflow", "steplogd.delivery.memory", "steplogd.delivery.wandb"]
 )

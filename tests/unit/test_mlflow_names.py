@@ -12,11 +12,11 @@ from steplogd.delivery.mlflow_names import (
     MAX_STEM,
     digest_in,
     file_name,
-    full_name,
     mlflow_name,
     original_name,
     param_name,
 )
+from steplogd.delivery.naming import full_name
 
 AWKWARD = [
     "",

@@ -14,21 +14,20 @@ where each has a point of its own.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.values import MAX_PLAIN_BITS, to_json
+from steplog.values import to_json
 from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.mlflow_names import (
     MAX_NAME,
     MAX_STEM,
     digest_in,
     file_name,
-    full_name,
     mlflow_name,
     param_name,
 )
+from steplogd.delivery.naming import full_name
+from steplogd.delivery.value_forms import nearest_double, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,7 +123,7 @@ def lay_out(batch: Iterable[Observation], names: Names) -> Layout:
         if value.__class__ is float:  # nearly all; the rest of this module is for the others
             add(Metric(names.of(seen.task, seen.key), value, seen.ts // 1000, seen.step))
         elif value.__class__ is int:
-            number = integers.nearest_double(value)
+            number = nearest_double(value)
             if number != value:
                 layout.add_line(seen)
             add(Metric(names.of(seen.task, seen.key), number, seen.ts // 1000, seen.step))
@@ -156,18 +155,6 @@ def keep_name(name: str, mapped: str, layout: Layout) -> tuple[str, str] | None:
     return f"{NAME_TAG_PREFIX}{digest}", text
 
 
-def shown(value: Any) -> str:
-    """Return a value as a param shows it: as `mlflow.log_param` would, but lists and dicts as JSON.
-
-    Within JSON, non-finite numbers stand as the strings "NaN", "Infinity", "-Infinity".
-    """
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, (bool, int, float)):
-        return _unparsable(value) or str(value)
-    return json.dumps(_printable(value), ensure_ascii=False)
-
-
 def fit(text: str, limit: int, path: str) -> tuple[str, bool]:
     """Return a text as MLflow and its databases take it, and whether that is all of it.
 
@@ -196,20 +183,3 @@ def conflict(name: str, old: str, new: str) -> str:
 def _document(seen: Observation) -> dict[str, Any]:
     names = {"task": list(seen.task), "key": seen.key}
     return {**names, "step": seen.step, "ts": seen.ts, "value": seen.value}
-
-
-def _printable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    return _unparsable(value) or value
-
-
-def _unparsable(value: Any) -> str | None:
-    """Return the text of a number that JSON, or a reader's integers, cannot take; else None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, int) and value.bit_length() > MAX_PLAIN_BITS:
-        return hex(value)
-    return None

@@ -9,7 +9,6 @@ crash within that moment may cost lines that were there, which `steplogd replay`
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,14 +25,6 @@ FOLDER: Final = "steplog/integers"
 
 POSITIONS_PER_DOCUMENT: Final = 1000
 """Each batch rewrites the document it adds to: some 100 kB when full."""
-
-
-def nearest_double(number: int) -> float:
-    """Return the double nearest to an integer; an infinity beyond all of them."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
 
 
 def path_for(position: int) -> str:

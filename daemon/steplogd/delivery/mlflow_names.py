@@ -9,9 +9,10 @@ too long for MLflow keeps its beginning and ends in `_xHASH…_`: that one must 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
+
+from steplogd.delivery.naming import hex_escape, shortened
 
 MAX_NAME: Final = 250
 """The most characters in the name of a metric, param or tag."""
@@ -30,18 +31,13 @@ _ESCAPED: Final = re.compile(r"_x(?:([0-9A-F]{2,6})|EMPTY|HASH([0-9a-f]{32}))_")
 _UNFIT_FOR_FILES: Final = re.compile(r"[^A-Za-z0-9._-]|^\.")
 
 
-def full_name(task: tuple[str, ...], key: str) -> str:
-    """Return the key, below the path of its task if that is nested in another."""
-    return key if len(task) <= 1 else "/".join((*task, key))
-
-
 def mlflow_name(name: str, limit: int = MAX_NAME) -> str:
     """Return the name that stands for this one in MLflow; the name itself wherever it can."""
-    text = _TO_ESCAPE.sub(_hex, name)
+    text = _TO_ESCAPE.sub(hex_escape, name)
     first, *rest = text.split("/")
     # MLflow refuses a path that begins with two dots, even within a longer first part.
     first = _hex_dot(first) if first.startswith("..") else first
-    return _shortened("/".join(_part(part) for part in (first, *rest)), name, limit)
+    return shortened("/".join(_part(part) for part in (first, *rest)), name, limit)
 
 
 def param_name(stem: str, step: int) -> str:
@@ -64,11 +60,7 @@ def digest_in(name: str) -> str | None:
 
 def file_name(name: str) -> str:
     """Return the name of a file that stands for an MLflow name."""
-    return _shortened(_UNFIT_FOR_FILES.sub(_hex, name), name, MAX_FILE)
-
-
-def _hex(found: re.Match[str]) -> str:
-    return f"_x{ord(found[0]):02X}_"
+    return shortened(_UNFIT_FOR_FILES.sub(hex_escape, name), name, MAX_FILE)
 
 
 def _hex_dot(part: str) -> str:
@@ -79,11 +71,3 @@ def _part(part: str) -> str:
     if not part:
         return "_xEMPTY_"
     return _hex_dot(part) if part in (".", "..") else part
-
-
-def _shortened(text: str, original: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    digest = hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    mark = f"-_xHASH{digest}_"  # the dash keeps an escape that was cut apart from the mark
-    return text[: limit - len(mark)] + mark

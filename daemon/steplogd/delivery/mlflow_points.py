@@ -27,8 +27,8 @@ from steplogd.delivery.mlflow_entities import (
     keep_name,
     lay_out,
     lay_out_parameters,
-    shown,
 )
+from steplogd.delivery.value_forms import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

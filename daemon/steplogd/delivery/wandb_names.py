@@ -8,11 +8,10 @@ found below `steplog/key/`, where a backslash is doubled and half a surrogate pa
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
 
-from steplogd.delivery.mlflow_names import full_name
+from steplogd.delivery.naming import full_name, hex_escape, shortened
 
 MAX_PROJECT: Final = 128
 """The most characters in the name of a project."""
@@ -77,12 +76,7 @@ def project_name(tag: str, default: str = "") -> str:
         default: The project of all runs, if there is one for all.
     """
     name = default or tag or DEFAULT_PROJECT
-    mapped = _NO_PROJECT.sub(lambda found: f"_x{ord(found[0]):02X}_", name)
-    if len(mapped) <= MAX_PROJECT:
-        return mapped
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    mark = f"-_xHASH{digest}_"
-    return mapped[: MAX_PROJECT - len(mark)] + mark
+    return shortened(_NO_PROJECT.sub(hex_escape, name), name, MAX_PROJECT)
 
 
 def original_project(project: str) -> str:

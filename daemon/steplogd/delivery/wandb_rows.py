@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from steplog.values import to_json
+from steplog.values import nonfinite_name, to_json
 from steplogd.delivery.contract import Point
-from steplogd.delivery.mlflow_entities import shown
-from steplogd.delivery.mlflow_integers import nearest_double
+from steplogd.delivery.value_forms import nearest_double, shown
 from steplogd.delivery.wandb_names import (
     OWN_PREFIX,
     STEP_COLUMN,
@@ -123,7 +122,7 @@ def cell_text(cell: Any) -> str:
     if isinstance(cell, (list, dict)):
         return json.dumps(cell, ensure_ascii=False, sort_keys=True)
     if isinstance(cell, float) and not math.isfinite(cell):
-        return "NaN" if cell != cell else "Infinity" if cell > 0 else "-Infinity"
+        return nonfinite_name(cell)
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         is_exact = abs(cell) <= MAX_EXACT and cell == int(cell)
         return str(int(cell) if is_exact else float(cell))
