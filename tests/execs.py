@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from steplog.events import task_path
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, events, tracked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-STEPLOG = (sys.executable, "-c", "import sys; from steplog.cli import main; sys.exit(main())")
 """The command, whatever is installed where."""
 
 EXEC = (*STEPLOG, "exec", "--run-id", "r")

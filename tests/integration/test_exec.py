@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplog.events import End, Join, Leave, Start
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, events, spools, tracked, wait_until
 from tests.daemon import configure, document, steplogd
-from tests.execs import EXEC, STEPLOG, kinds, run_exec, start_exec, values
+from tests.execs import EXEC, kinds, run_exec, start_exec, values
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, tracked, wait_until
-from tests.execs import STEPLOG, run_exec, start_exec, values
+from tests.execs import run_exec, start_exec, values
 
 if TYPE_CHECKING:
     from pathlib import Path

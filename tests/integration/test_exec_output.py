@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplog.events import Catalog, Leave
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, events, wait_until
-from tests.execs import EXEC, STEPLOG, kinds, log_of, run_exec, start_exec
+from tests.execs import EXEC, kinds, log_of, run_exec, start_exec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

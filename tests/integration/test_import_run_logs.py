@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, spools, wait_until
 from tests.daemon import configure, document, rows, serving, steplogd
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
 SEED = sorted((SAMPLES / "seed").glob("*.json"))
-COMMAND = (sys.executable, "-c", "import sys; from steplog.cli import main; sys.exit(main())")
 
 
 def steplog(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `steplog` to its end."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        [*STEPLOG, *arguments],
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,

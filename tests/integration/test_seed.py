@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, run_program, spools
 from tests.contract.trackers import MlflowStore
 from tests.contract.wandb_store import inspect
 from tests.daemon import configure, serving, steplogd
-from tests.execs import STEPLOG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -8,6 +8,7 @@ import pytest
 
 from steplogd.store.database import Database
 from tests.guard import anyio_backend, loop_guard
+from tests.stores import START, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,3 +24,34 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "steplog.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """Make a store of which all is written by hand."""
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def store(empty: Store) -> Store:
+    """Make one with a run, `r`, whose one task has one attempt."""
+    empty.run()
+    empty.task("train")
+    empty.attempt()
+    return empty
+
+
+@pytest.fixture
+def folded(home: Path) -> Iterator[Store]:
+    """Make one with a run, `done`, that has one task with two attempts and two series."""
+    home.mkdir()
+    filled = Store(home)
+    filled.run("done", tag="nightly", end_ts=START + 3_723_000_000)
+    filled.task("train")
+    filled.attempt()
+    filled.attempt(number=2)
+    filled.observe("loss", 0.5, 1)
+    filled.observe("loss", 0.25, 2)
+    filled.observe("note", "hot\x1b[31m")
+    yield filled
+    filled.connection.close()

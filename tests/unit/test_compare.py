@@ -8,7 +8,6 @@ import math
 import os
 import struct
 import subprocess
-import sys
 import termios
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ import pytest
 from steplog.cli import main
 from steplog.comparison import is_same
 from steplog.values import to_json
+from tests.commands import STEPLOG
+from tests.conftest import DEADLINE_SECONDS
 from tests.daemon import configure, steplogd
 from tests.lines import Scribe, append
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TS = 1_704_779_082_841_295
-COMMAND = (sys.executable, "-c", "import sys; from steplog.cli import main; sys.exit(main())")
-SECONDS = 30.0
 
 
 class _Run:
@@ -319,10 +318,10 @@ def _on_a_terminal(columns: int, *arguments: str, **environment: str) -> list[st
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         usual = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         subprocess.run(
-            [*COMMAND, "compare", *arguments],
+            [*STEPLOG, "compare", *arguments],
             stdout=terminal,
             check=True,
-            timeout=SECONDS,
+            timeout=DEADLINE_SECONDS,
             env={**usual, "TERM": "xterm", **environment},
         )
         return os.read(master, 100_000).decode().splitlines()
