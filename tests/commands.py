@@ -9,11 +9,9 @@ from typing import IO, Final
 
 from tests.conftest import DEADLINE_SECONDS
 
-STEPLOG: Final = (
-    sys.executable,
-    "-c",
-    "import sys; from steplog.cli import main; sys.exit(main())",
-)
+_PROGRAM: Final = "import sys; from steplog.cli import main; sys.exit(main())"
+STEPLOG: Final = (sys.executable, "-c", _PROGRAM)
+"""The command, whatever is installed where."""
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

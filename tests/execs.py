@@ -12,8 +12,6 @@ from tests.conftest import DEADLINE_SECONDS, events, tracked
 if TYPE_CHECKING:
     from pathlib import Path
 
-"""The command, whatever is installed where."""
-
 EXEC = (*STEPLOG, "exec", "--run-id", "r")
 
 

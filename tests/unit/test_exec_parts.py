@@ -17,7 +17,7 @@ from steplog.execution.log import log_name
 from steplog.execution.quoting import exported
 from steplog.execution.sink import Sink
 from steplog.task_text import path_of, text_of
-from tests.conftest import tracked
+from tests.conftest import run_program, tracked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,3 +177,31 @@ def test_the_sink_yields_what_was_appended_once() -> None:
 def test_the_text_of_a_path_is_json_for_other_programs() -> None:
     """Any language can read it."""
     assert ["a", "b"] == json.loads(text_of(("a", "b")))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start what another user may not end")
+def test_a_signal_that_cannot_be_passed_on_is_told(home: Path) -> None:
+    """As with sudo: the command goes on, and its status is returned all the same."""
+    done = run_program(
+        """
+        import os, signal
+        from steplog.execution.child import Child
+
+        class Observer:
+            def before_signal(self, number): os.close(end)
+            def resize(self): pass
+            def look(self): pass
+
+        source, end = os.pipe()
+        child = Child()
+        child.start("/bin/sh", ["sh", "-c", "read line; exit 7"], os.environb, {0: source})
+        os.setresuid(65534, 65534, 65534)
+        os.kill(os.getpid(), signal.SIGWINCH)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(child.wait(Observer())))
+        """
+    )
+
+    assert done.stdout == "7\n"
+    assert done.stderr.startswith("steplog: SIGTERM cannot be passed on to process ")
+    assert done.stderr.count("\n") == 1

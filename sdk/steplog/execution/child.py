@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Final, Protocol
+
+from steplog.execution.ending import name_of
+from steplog.execution.warning import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +96,17 @@ class Child:
             elif arrived.si_signo == signal.SIGWINCH:
                 # It has the signal from the kernel too, perhaps before its terminal has the size.
                 observer.resize()
-                os.kill(self.pid, signal.SIGWINCH)
+                with contextlib.suppress(PermissionError):
+                    os.kill(self.pid, signal.SIGWINCH)
             elif arrived.si_code != _SI_KERNEL:
                 observer.before_signal(arrived.si_signo)
-                os.kill(self.pid, arrived.si_signo)
+                self._pass_on(arrived.si_signo)
+
+    def _pass_on(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except PermissionError:  # sudo, say, has made it another user's
+            warn(
+                f"{name_of(number)} cannot be passed on to process {self.pid}, which is another "
+                "user's; send it as that user"
+            )

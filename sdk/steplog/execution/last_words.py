@@ -22,7 +22,10 @@ def hear(pid: int) -> None:
     """
     if not _is_asking(pid):
         return
-    os.kill(pid, SIGNAL)
+    try:
+        os.kill(pid, SIGNAL)
+    except PermissionError:  # it has become another user's
+        return
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
