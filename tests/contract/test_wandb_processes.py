@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,22 @@ def test_who_still_writes_a_file_is_ended_before_it_is_read(
 
         assert is_running(other.pid) is not is_ended
         other.kill()
+
+
+def test_a_run_whose_files_were_taken_away_is_written_again(wandb_store: WandbStore) -> None:
+    """When it is opened again, as for a replay: the process of W&B knew better, and is ended."""
+    run = make_run()
+    batch = make_batch([0.5, 0.25])
+    backend = wandb_store.backend()
+    backend.open(run).send(batch)
+    (log,) = wandb_store.logs(run.run_id)
+    shutil.rmtree(log.parent)
+
+    with pytest.raises(Unavailable, match="are gone"):
+        backend.open(run)
+    backend.open(run).send(batch)
+
+    assert [1, 2] == wandb_store.positions(run.run_id)
 
 
 def test_a_child_that_hangs_is_ended_in_time(wandb_store: WandbStore) -> None:

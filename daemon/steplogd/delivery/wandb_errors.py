@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from steplogd.delivery.contract import BackendError, Refused
+from steplogd.delivery.contract import BackendError, Refused, Unavailable
 from steplogd.delivery.wandb_frames import Failed
 
 MAX_REASON: Final = 500
@@ -22,10 +22,15 @@ KEY_ADVICE: Final = (
 )
 
 
+class Lost(Unavailable):
+    """Files of a run that is open were taken away: W&B must forget it, and be started anew."""
+
+
 def meaning(error: BaseException) -> Failed:
     """Return what an error means, in one sentence that says what to do."""
     if isinstance(error, BackendError):
-        return Failed(str(error), is_refused=isinstance(error, Refused))
+        is_refused, is_broken = isinstance(error, Refused), isinstance(error, Lost)
+        return Failed(str(error), is_refused=is_refused, is_broken=is_broken)
     reason = _reason(error)
     if _NO_KEY.search(reason):
         return Failed(f"{KEY_ADVICE} ({reason})")

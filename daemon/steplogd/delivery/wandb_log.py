@@ -93,8 +93,8 @@ class LogTail:
         checksum = int.from_bytes(content[at : at + 4], "little")
         if zlib.crc32(content[at + 6 : end]) != checksum:
             raise BrokenLog(
-                f"{self._path} is damaged at byte {self._offset}; move its folder away, and "
-                "`steplogd replay` sends what it held"
+                f"{self._path} is damaged at byte {self._offset}; move all folders of its run "
+                "away, and `steplogd replay` sends what they held"
             )
 
     def _joined(self, kind: int, fragment: bytes) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import wandb
 
 from steplogd.delivery.contract import Unavailable
+from steplogd.delivery.wandb_errors import Lost
 from steplogd.delivery.wandb_folders import last_position, logs_of, make_durable, project_in
 from steplogd.delivery.wandb_frames import (
     Ask,
@@ -57,6 +58,7 @@ class OpenRun:
         self.position = 0
         self._place = place
         self._request = request
+        self._logs = logs
         self._run: wandb.Run | None = None
         self._proof = proof_of(place)
         self._columns: set[str] = set()
@@ -76,6 +78,10 @@ class OpenRun:
             run.log({**row.cells, **own}, step=row.position, commit=True)
             self._proof.expect(row)
             self.position = row.position
+
+    def is_lost(self) -> bool:
+        """Tell whether somebody took away what was written of it on this machine."""
+        return not all(path.exists() for path in self._logs)
 
     def durable(self) -> int:
         """Return the position up to which the run is durable.
@@ -119,6 +125,8 @@ class OpenRun:
             )
             self.entity = run.entity or self.entity
             self._proof.begin(run)
+            if self._place.mode == "offline":
+                self._logs.append(Path(run.settings.sync_file))
             run.define_metric(STEP_COLUMN, hidden=True)
             self._summarize(run, {OWN_PREFIX + "status": "PROCESSING"})
         return self._run
@@ -170,6 +178,11 @@ class Runs:
             for log in logs:
                 make_durable(log)  # what is found there counts as delivered
             run = self._open[request.id] = OpenRun(self._place, request, logs)
+        elif run.is_lost():
+            raise Lost(
+                "the files that W&B had of the run are gone; "
+                "the next call starts W&B anew, and begins others"
+            )
         return Opened(run.position, run.project, run.entity)
 
     def _settled(self, request: Settle) -> Done:

@@ -45,7 +45,8 @@ def main() -> None:
         except BaseException as error:  # noqa: BLE001  # W&B may raise anything, SystemExit too
             failed = meaning(error)
             # Nobody knows what is left of W&B then; unless it has not heard of the run yet.
-            failed.is_broken = not isinstance(request, Read if is_online else (Open, Read))
+            harmless = Read if is_online else (Open, Read)
+            failed.is_broken |= not isinstance(request, harmless)
             _send(sink, failed)
 
 
