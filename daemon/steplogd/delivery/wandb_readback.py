@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import wandb
+from wandb.apis.public.runs import RunNotFoundError
 
+from steplogd.delivery.contract import Refused
 from steplogd.delivery.wandb_folders import Content, logs_of
 from steplogd.delivery.wandb_frames import State
 from steplogd.delivery.wandb_rows import row_from_columns
@@ -40,7 +42,10 @@ class ServerContent:
 
     def __init__(self, place: Place, request: Read) -> None:
         path = "/".join(filter(None, (place.entity, request.project, request.id)))
-        self._run: Any = wandb.Api().run(path)
+        try:
+            self._run: Any = wandb.Api().run(path)
+        except RunNotFoundError as error:
+            raise Refused("W&B has no such run: `steplogd replay` sends it again") from error
         summary = dict(self._run.summary_metrics)
         self.state = State(self._run.state, dict(self._run.config), summary)
 

@@ -80,8 +80,9 @@ class OpenRun:
             self.position = row.position
 
     def is_lost(self) -> bool:
-        """Tell whether somebody took away what was written of it on this machine."""
-        return not all(path.exists() for path in self._logs)
+        """Tell whether somebody took away what was written of it, where that is on this machine."""
+        is_here = self._place.mode == "offline"
+        return is_here and not all(path.exists() for path in self._logs)
 
     def durable(self) -> int:
         """Return the position up to which the run is durable.
@@ -125,8 +126,7 @@ class OpenRun:
             )
             self.entity = run.entity or self.entity
             self._proof.begin(run)
-            if self._place.mode == "offline":
-                self._logs.append(Path(run.settings.sync_file))
+            self._logs.append(Path(run.settings.sync_file))
             run.define_metric(STEP_COLUMN, hidden=True)
             self._summarize(run, {OWN_PREFIX + "status": "PROCESSING"})
         return self._run
