@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from steplog.cli.terminal import align, sanitise, show_value
+from steplog.cli.terminal import align, counted, sanitise, show_value
 from steplog.documents import Items, write_json
 from steplog.home import database_path
 from steplogd.commands.choosing import check_backend, check_run
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             known = [arguments.backend]
         if arguments.action == "discard":
             count = letters.discard(known, arguments.run)
-            sys.stdout.write(f"{_counted(count)} discarded\n")
+            sys.stdout.write(f"{counted(count, 'dead letter')} discarded\n")
             return 0
         if arguments.action is None:
             _list(letters.of(known, arguments.run), as_json=arguments.json)
@@ -80,14 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _retry(config: Config, backends: list[str], count: int, arguments: argparse.Namespace) -> int:
     set_up_log(logging.WARNING)  # a bar shows the rest
     if arguments.no_wait or not count:
-        sys.stdout.write(f"{_counted(count)} to be sent once more\n")
+        sys.stdout.write(f"{counted(count, 'dead letter')} to be sent once more\n")
         return 0
     status = deliver_to(config, arguments.timeout, backends)
     with _letters(config, arguments.run) as letters:
         left = letters.of(backends, arguments.run)
     refused = sum(1 for letter in left if not letter.is_due)
     taken = max(0, count - len(left))
-    sys.stdout.write(f"{_counted(count)} sent once more: {taken:,} taken, {refused:,} refused\n")
+    sys.stdout.write(
+        f"{counted(count, 'dead letter')} sent once more: {taken:,} taken, {refused:,} refused\n"
+    )
     return status or int(bool(refused))
 
 
@@ -121,7 +123,3 @@ def _cells(letter: Letter) -> tuple[str, ...]:
         value = show_value(letter.value, _MAX_VALUE)
         what = (".".join(letter.task), letter.key[:_MAX_KEY], str(letter.step), value)
     return letter.backend, letter.run_id, *what, refused, letter.reason
-
-
-def _counted(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count:,} dead letters"

@@ -13,6 +13,7 @@ from anyio import to_thread
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from steplog.cli.terminal import counted
 from steplog.errors import SteplogError
 from steplogd.bystander import Bystander
 from steplogd.holder import HomeHeld, hold
@@ -104,13 +105,9 @@ def what_is_behind(left: Remaining, backends: Collection[str]) -> Iterator[str]:
     for backlog in left.backends:
         if backlog.runs and backlog.backend in backends:
             why = f": {backlog.error}" if backlog.error else ""
-            behind = _counted(backlog.observations, "observation")
-            runs = _counted(backlog.runs, "run")
+            behind = counted(backlog.observations, "observation")
+            runs = counted(backlog.runs, "run")
             yield f"{backlog.backend} is still behind by {behind} of {runs}{why}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 async def _by_itself(

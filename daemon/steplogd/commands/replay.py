@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.cli.terminal import counted
 from steplog.home import database_path
 from steplogd.commands.choosing import check_backend, check_run
 from steplogd.commands.delivering import add_waiting, deliver_to
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     name, run_id = arguments.backend, arguments.run
     check_backend(name, [backend.name for backend in config.backends])
     count = _set_back(config, name, run_id)
-    runs = "1 run" if count == 1 else f"{count:,} runs"
+    runs = counted(count, "run")
     if arguments.no_wait or not count:
         sys.stdout.write(f"{name}: {runs} to be sent again\n")
         return 0

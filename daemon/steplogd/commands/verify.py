@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from steplog.cli.terminal import sanitise
+from steplog.cli.terminal import counted, sanitise
 from steplog.documents import write_json
 from steplog.home import database_path
 from steplogd.commands.choosing import check_run
@@ -113,12 +113,12 @@ def _summary(verdict: Verdict) -> Iterator[str]:
     if verdict.error:
         yield f"cannot be read: {sanitise(verdict.error)}"
     if verdict.differences:
-        yield _counted(len(verdict.differences), "difference")
+        yield counted(len(verdict.differences), "difference")
     if verdict.runs_behind:
-        observations = _counted(verdict.observations_behind, "observation")
-        yield f"behind by {observations} of {_counted(verdict.runs_behind, 'run')}"
+        observations = counted(verdict.observations_behind, "observation")
+        yield f"behind by {observations} of {counted(verdict.runs_behind, 'run')}"
     equal = "equal" if verdict.is_equal else "otherwise equal"
-    yield f"{equal} in {_counted(verdict.points, 'point')} of {_counted(verdict.runs, 'run')}"
+    yield f"{equal} in {counted(verdict.points, 'point')} of {counted(verdict.runs, 'run')}"
 
 
 def _sentence(difference: Difference) -> str:
@@ -132,10 +132,6 @@ def _sentence(difference: Difference) -> str:
         return f"{' '.join(where)}{reason}"
     values = f"expected {_shown(difference.expected)}, found {_shown(difference.found)}"
     return f"{' '.join(where)}: {values}{reason}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _shown(value: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steplog.cli.arguments import CommandParser, home, positive, run_id
 from steplog.cli.attempt_text import attempt_rows, ranges
 from steplog.cli.run_fields import duration_text, status_text
-from steplog.cli.terminal import align, sanitise, show_pairs, show_short
+from steplog.cli.terminal import align, counted, sanitise, show_pairs, show_short
 from steplog.run_log import write_run_log
 from steplog.summaries import summarise
 from steplog.times import show_time
@@ -85,7 +85,7 @@ def _trouble(run: RunRow) -> Iterator[tuple[str, str]]:
 
 
 def _task_lines(task: TaskSummary, attempt: int | None) -> Iterator[str]:
-    attempts = "1 attempt" if len(task.attempts) == 1 else f"{len(task.attempts):,} attempts"
+    attempts = counted(len(task.attempts), "attempt")
     shown = attempts if attempt is None else f"showing attempt {attempt}"
     told = f"  {sanitise(task.message)}" if task.message else ""
     yield ""

@@ -40,6 +40,11 @@ def show_short(value: Any, limit: int) -> str:
     return show_value(value, limit)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, as in `1 run` and `2,000 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lay the rows out in columns, two spaces apart; no row ends with spaces."""
     columns = zip_longest(*rows, fillvalue="")
