@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from steplog import values
+from steplog.store_reader import text
 from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _letter(row: tuple[Any, ...]) -> Letter:
         position=position,
         task=tuple(json.loads(path or "[]")),
         attempt=attempt or 0,
-        key=key.decode("utf-8", "surrogatepass") if isinstance(key, bytes) else key or "",
+        key=text(key or ""),
         step=step or 0,
         ts=ts,
         value=None if value is None else values.from_column(value),

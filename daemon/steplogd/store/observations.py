@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog import values
+from steplog.store_reader import text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,6 +79,5 @@ def _series(
         "WHERE run_no = ? AND series_no = ?"
     )
     path, attempt, key = connection.execute(sql, (run_no, series_no)).fetchone()
-    name = key if isinstance(key, str) else key.decode("utf-8", "surrogatepass")
-    known[series_no] = tuple(json.loads(path)), attempt, name
+    known[series_no] = tuple(json.loads(path)), attempt, text(key)
     return known[series_no]

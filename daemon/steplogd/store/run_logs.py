@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from steplog import values
+from steplog.store_reader import text
 from steplogd.core.state import Attempt, Changes, RunState, Task, Writer
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _load_tasks(connection: sqlite3.Connection, run_no: int, state: RunState) ->
 def _load_series(connection: sqlite3.Connection, run_no: int, state: RunState) -> None:
     sql = "SELECT series_no, task_no, attempt, key FROM series WHERE run_no = ?"
     for series_no, task_no, attempt, key in connection.execute(sql, (run_no,)):
-        state.series.setdefault((task_no, attempt), {})[_text(key)] = series_no
+        state.series.setdefault((task_no, attempt), {})[text(key)] = series_no
         state.series_count += 1
 
 
@@ -121,7 +122,7 @@ def _load_writers(connection: sqlite3.Connection, run_no: int, state: RunState) 
     sql = "SELECT w, next_n, presence, status, of, worker, inside FROM writer WHERE run_no = ?"
     for w, next_n, presence, status, of, worker, inside in connection.execute(sql, (run_no,)):
         tasks = dict(json.loads(inside))
-        name, owner = _text(w), _text(of)
+        name, owner = text(w), text(of)
         state.writers[name] = Writer(name, next_n, presence, status, owner, bool(worker), tasks)
         for task_no, times in tasks.items():
             state.tasks[task_no].occupants += times
@@ -217,7 +218,3 @@ def column(key: str) -> str | bytes:
     except UnicodeEncodeError:
         return key.encode("utf-8", "surrogatepass")
     return key
-
-
-def _text(key: str | bytes) -> str:
-    return key if isinstance(key, str) else key.decode("utf-8", "surrogatepass")
