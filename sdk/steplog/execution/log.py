@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.execution.warning import warn
-from steplog.home import HOME_MODE, catalog_folder
+from steplog.home import catalog_folder, make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +34,8 @@ class Log:
         self._catalog = catalog_folder(home)
         self._folder = run_id
         self._name = log_name(path)
-        home.mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
-        self._catalog.mkdir(mode=HOME_MODE, exist_ok=True)
-        (self._catalog / run_id).mkdir(mode=HOME_MODE, exist_ok=True)
+        for folder in (home, self._catalog, self._catalog / run_id):
+            make_folder(folder)
         self._file = os.open(self._catalog / run_id / self._name, _FLAGS, _MODE)
         self._is_failed = False
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from steplog.decoding import decode
 from steplog.errors import RunNotFound
 from steplog.events import MAX_LINE_BYTES, Open
-from steplog.home import HOME_MODE, SPOOL_MODE, document_path, spool_folder, spool_path
+from steplog.home import SPOOL_MODE, document_path, make_folder, spool_folder, spool_path
 from steplog.store_reader import NothingFolded, find_run, snapshot
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
         Exception: What the lines raise, or OSError; there is no spool.
     """
     folder = spool_folder(home)
-    home.mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
-    folder.mkdir(mode=HOME_MODE, exist_ok=True)
+    make_folder(home)
+    make_folder(folder)
     with _unfinished(folder) as (fd, name):
         with os.fdopen(fd, "wb", closefd=False) as file:
             file.writelines(lines)
@@ -61,6 +61,7 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
         os.fsync(fd)
         # Given any descriptor, linkat(2) is called, which follows the link in /proc.
         os.link(name, spool_path(home, run_id), src_dir_fd=fd, follow_symlinks=True)
+    _make_durable(folder)
 
 
 @contextlib.contextmanager
@@ -76,6 +77,16 @@ def _unfinished(folder: Path) -> Iterator[tuple[int, str]]:
         return
     try:
         yield fd, f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _make_durable(folder: Path) -> None:
+    """Return when the names in a folder would survive a power cut, where that can be had."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system that syncs no folders
+            os.fsync(fd)
     finally:
         os.close(fd)
 
