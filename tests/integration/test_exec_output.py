@@ -302,5 +302,5 @@ def test_a_job_is_stopped_and_goes_on(home: Path) -> None:
     terminal.wait_for("ready> ")
     terminal.type("exit\n")
 
-    assert 0 == terminal.end()
+    assert 0 == terminal.end(), terminal.seen
     assert b"begun\ngot:hello\n" == log_of(home)
