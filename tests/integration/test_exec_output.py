@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from tests.execs import EXEC, kinds, log_of, run_exec, start_exec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Terminal:
@@ -288,13 +288,16 @@ def test_a_job_is_stopped_and_goes_on(home: Path) -> None:
     """In a shell with job control: what is typed to stop it stops both."""
     terminal = Terminal("env", "PS1=ready> ", "bash", "--norc", "-i")
     terminal.wait_for("ready> ")
-    words = "sh -c 'echo be''gun; read x; echo got:$x'"
+    words = "sh -c 'echo $$ > pid; echo be''gun; read x; echo got:$x'"
     quoted = f"{EXEC[0]} -c '{EXEC[2]}' exec --run-id r -- {words}\n"
     terminal.type(quoted)
     terminal.wait_for("begun\r\n")
     terminal.type("\x1a")
     terminal.wait_for("Stopped")
     terminal.wait_for("ready> ")
+    # The shell waits for us alone: until the command has stopped too, it may take what is typed.
+    stat = Path("/proc", Path("pid").read_text("ascii").strip(), "stat")
+    wait_until(lambda: stat.read_text("ascii").rpartition(")")[2].split()[0] == "T")
     terminal.type("fg\n")
     terminal.wait_for("read x")
     terminal.type("hello\n")

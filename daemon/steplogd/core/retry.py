@@ -13,7 +13,7 @@ def delay_seconds(attempt: int, draw: float, retry_after_seconds: float | None =
     """Return how long to wait before the next attempt.
 
     Full jitter spreads those who failed together, and draws from zero on, so that the first to come
-    back finds out soon (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    back finds out soon ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 
     Args:
         attempt: How many attempts have failed in a row, from 1.
