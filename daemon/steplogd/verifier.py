@@ -157,6 +157,7 @@ class Verifier:
         point = expected or found or Point("run", "")
         row = self._standings.observation(run_no, mismatch.position)
         letter = standing.letters.get(mismatch.position) if expected else None
+        reason = f"dead letter: {letter}" if letter else _otherwise(expected, found)
         return Difference(
             backend=self._name,
             run_id=standing.run["run_id"],
@@ -168,11 +169,18 @@ class Verifier:
             ts=point.ts,
             expected=expected.value if expected else None,
             found=found.value if found else None,
-            reason=f"dead letter: {letter}" if letter else "",
+            reason=reason,
         )
 
     def _unreadable(self, run: RunInfo, reason: str) -> Difference:
         return Difference(self._name, run.run_id, "run", run.run_id, reason=reason)
+
+
+def _otherwise(expected: Point | None, found: Point | None) -> str:
+    """Say what differs where the values do not."""
+    if expected is None or found is None or expected.value != found.value:
+        return ""
+    return f"its time is {found.ts}, not {expected.ts}"
 
 
 def _state_of(standing: Standing) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import pytest
 from steplogd.delivery.contract import Unavailable
 from steplogd.delivery.wandb import WandbBackend, WandbOptions
 from steplogd.delivery.wandb_child import is_running
-from tests.conftest import start_program, wait_until
+from tests.conftest import run_program, start_program, wait_until
 from tests.contract.trackers import make_batch, make_run
 
 if TYPE_CHECKING:
@@ -205,3 +206,29 @@ def test_a_look_from_another_process_disturbs_nobody(tmp_path: Path) -> None:
 
         assert held == {"0", "1", "2"}
         assert writers == [child_of(serving), *started_by(child_of(serving))]
+
+
+def test_a_client_in_a_child_process_has_the_run_as_well(tmp_path: Path) -> None:
+    """While its parent has it, and after that: each by a process of W&B's own."""
+    program = """
+        import json, multiprocessing, os, sys
+        from steplogd.delivery.wandb_client import client_context
+
+        def use(where):
+            with client_context(where) as run:
+                run.log({"own": 1})
+                return run.id
+
+        where = json.loads(sys.argv[1])
+        with client_context(where) as run, multiprocessing.Pool(2) as pool:
+            print(run.id, *pool.map(use, [where, where]))
+        with multiprocessing.Pool(2) as pool:
+            print(*pool.map(use, [where, where]))
+    """
+    names = ("type", "entity", "project", "id", "mode", "base_url", "directory")
+    where = dict.fromkeys(names, "") | {"project": "p", "id": "a-run", "mode": "offline"}
+    where["directory"] = str(tmp_path)
+
+    done = run_program(program, json.dumps(where), WANDB_ERROR_REPORTING="false")
+
+    assert (done.stdout.split(), done.returncode) == (["a-run"] * 5, 0), done.stderr

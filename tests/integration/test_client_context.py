@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +19,7 @@ from tests.conftest import run_program, wait_until
 from tests.daemon import configure, document, rows, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mlflow.entities import Run
@@ -98,6 +102,84 @@ def test_an_exception_in_the_block_passes_through(home: Path) -> None:
 
     assert done.stderr.endswith("ValueError: no data\n")
     assert document(home, "r")["status"] == "FAIL"
+
+
+def test_the_programs_own_experiment_is_set_back(home: Path) -> None:
+    """What it logs to its own MLflow, after the block, lands where it always did."""
+    program = """
+        import mlflow, steplog
+        mlflow.set_tracking_uri("sqlite:///own.db")
+        mine = mlflow.set_experiment("mine")
+        with steplog.start_run("r"), steplog.get_experiment_tracker_context() as run:
+            assert run.info.run_id == mlflow.active_run().info.run_id
+        with mlflow.start_run() as own: print(own.info.experiment_id == mine.experiment_id)
+    """
+    with serving(home, "--config", configure(home, EMBEDDED)):
+        done = run_program(program)
+
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_a_block_that_outlives_the_run_leaves_its_end_alone(home: Path) -> None:
+    """The daemon has said it, and says it once."""
+    program = """
+        import sys, time, mlflow, steplog
+        run = steplog.start_run("r")
+        block = steplog.get_experiment_tracker_context()
+        with block as active:
+            run.end()
+            client = mlflow.MlflowClient()
+            deadline = time.monotonic() + 25
+            while (info := client.get_run(active.info.run_id).info).status != "FINISHED":
+                assert time.monotonic() < deadline
+            print(info.end_time)
+        after = client.get_run(active.info.run_id).info
+        print(after.end_time, after.status)
+    """
+    with serving(home, "--config", configure(home, EMBEDDED)):
+        done = run_program(program)
+
+    before, after, status = done.stdout.split()
+    assert (before, "FINISHED") == (after, status)
+
+
+def test_a_server_that_answers_nothing_but_its_health_is_not_waited_for() -> None:
+    """MLflow's own client would ask it for minutes."""
+    from steplogd.delivery.mlflow_client import client_context as mlflow_context
+
+    with sick_server() as uri:
+        began = time.monotonic()
+        with (
+            pytest.raises(Exception, match="503"),
+            mlflow_context({"tracking_uri": uri, "run_id": "0" * 32, "experiment_id": "0"}),
+        ):
+            pass
+    assert time.monotonic() - began < 30
+
+
+@contextlib.contextmanager
+def sick_server() -> Iterator[str]:
+    """Serve what says that it is healthy, and 503 to everything else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200 if self.path == "/health" else 503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def given(caplog: pytest.LogCaptureFixture, **asked: Any) -> tuple[Any, str]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from steplogd.delivery.secrets import without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -104,7 +106,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class BackendError(Exception):
-    """Root of what a backend may raise on purpose; anything else counts as `Unavailable`."""
+    """Root of what a backend may raise on purpose; anything else counts as `Unavailable`.
+
+    Its text goes into the log and the store: credentials in the URLs of it are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class Unavailable(BackendError):

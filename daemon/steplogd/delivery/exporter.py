@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 
 from steplogd.core.retry import delay_seconds
 from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,7 @@ class Exporter:
         self._has_more: dict[int, bool] = {}
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
-        self._failure = ""
+        self._failure: str | None = None  # what an earlier daemon noted is not known here
         self.is_idle = anyio.Event()
 
     async def run(self, stop: anyio.Event) -> None:
@@ -127,6 +128,7 @@ class Exporter:
     async def _note_success(self) -> None:
         if self._failure:
             _log.info("backend answers again", backend=self.name)
+        if self._failure != "":
             await self._note_health("")
 
     async def _note_health(self, reason: str) -> None:
@@ -149,4 +151,4 @@ def _delay(failures: int, error: Exception) -> float:
 
 def _reason(error: Exception) -> str:
     kind = "" if isinstance(error, (Unavailable, Refused)) else f"{type(error).__name__}: "
-    return f"{kind}{error}"[:_MAX_ERROR_CHARACTERS]
+    return without_secrets(f"{kind}{error}")[:_MAX_ERROR_CHARACTERS]

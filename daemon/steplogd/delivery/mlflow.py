@@ -14,6 +14,7 @@ from steplogd.delivery.contract import Limits
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.mlflow_runs import find, find_or_make
 from steplogd.delivery.mlflow_session import MlflowSession
+from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,12 +54,12 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what is no tracking URI, before anything is started."""
         uri = self.server_url
-        scheme, colon, _ = uri.partition("://")
-        is_known = scheme.partition("+")[0] in _schemes() and bool(colon)
+        scheme, colon, place = uri.partition("://")
+        is_known = scheme.partition("+")[0] in _schemes() and bool(colon and place)
         if uri and not is_known and not uri.startswith("databricks"):
             raise ValueError(
-                f"server_url = {uri!r} is no MLflow tracking URI: name a server (http://…) "
-                "or a database (sqlite:///…), or leave it out"
+                f"server_url = {without_secrets(uri)!r} is no MLflow tracking URI: name a server "
+                "(http://…) or a database (sqlite:///…), or leave it out"
             )
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 ANSWER_SECONDS: Final = 5.0
 """How long a server may take to say that it is there; MLflow itself would ask for four minutes."""
 
-_RETRIES: Final = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _RUN_ID: Final = "MLFLOW_RUN_ID"
+_EXPERIMENT_ID: Final = "MLFLOW_EXPERIMENT_ID"
+_EXPERIMENT: Final = "_active_experiment_id"
+_GOES_ON: Final = "RUNNING"
 _log = logging.getLogger("steplog")
 
 
@@ -49,12 +51,12 @@ def client_context(counterpart: Mapping[str, str]) -> Iterator[ActiveRun]:
     uri = counterpart["tracking_uri"]
     if not _answers(uri):
         raise Unreachable(f"the MLflow server at {uri} does not answer")
-    with _tracking_uri.used(mlflow, uri):
+    with _target.used(mlflow, uri):
         run = _activate(mlflow, counterpart)
         try:
             yield run
         finally:
-            _deactivate(mlflow, uri, run)
+            _deactivate(mlflow, run)
 
 
 def without_credentials(uri: str) -> str:
@@ -67,31 +69,43 @@ def without_credentials(uri: str) -> str:
 
 def _activate(mlflow: Any, counterpart: Mapping[str, str]) -> ActiveRun:
     run_id = counterpart["run_id"]
-    try:
-        run: ActiveRun = mlflow.start_run(run_id=run_id, nested=True)
-    except mlflow.exceptions.MlflowException:
-        # The program has set another experiment, which MLflow takes for a contradiction.
-        mlflow.set_experiment(experiment_id=counterpart["experiment_id"])
-        run = mlflow.start_run(run_id=run_id, nested=True)
+    with _bounded:
+        try:
+            run: ActiveRun = mlflow.start_run(run_id=run_id, nested=True)
+        except mlflow.exceptions.MlflowException:
+            # Where the program has set another experiment, MLflow takes that for a contradiction.
+            mlflow.set_experiment(experiment_id=counterpart["experiment_id"])
+            run = mlflow.start_run(run_id=run_id, nested=True)
     return run
 
 
-def _deactivate(mlflow: Any, uri: str, run: ActiveRun) -> None:
+def _deactivate(mlflow: Any, run: ActiveRun) -> None:
     """Take the run from the thread's active ones; never raises, nor waits for a dead server."""
-    if mlflow.active_run() is None or mlflow.active_run().info.run_id != run.info.run_id:
+    active = mlflow.active_run()
+    if active is None or active.info.run_id != run.info.run_id:
         return  # the program has ended it by itself
-    kept = {name: os.environ.get(name) for name in (_RUN_ID, _RETRIES)}
-    if not _answers(uri):
-        os.environ[_RETRIES] = "0"
+    users_run = os.environ.get(_RUN_ID)
     try:
-        mlflow.end_run("RUNNING")  # it goes on; its end is the daemon's to say
+        with _bounded:
+            _end(mlflow, run.info.run_id)
     except Exception as error:  # noqa: BLE001  # the block has done its work
         _log.warning("MLflow did not take that the block is over: %s", error)
     finally:
-        for name, value in kept.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        if users_run is not None:  # MLflow forgets it
+            os.environ[_RUN_ID] = users_run
+
+
+def _end(mlflow: Any, run_id: str) -> None:
+    """End the block and not the run, whose end is the daemon's to say, or was said meanwhile."""
+    client = mlflow.MlflowClient()
+    try:
+        info = client.get_run(run_id).info
+    except Exception:
+        mlflow.end_run(_GOES_ON)
+        raise
+    mlflow.end_run(info.status)
+    if info.status != _GOES_ON:
+        client.set_terminated(run_id, info.status, info.end_time)
 
 
 def _answers(uri: str) -> bool:
@@ -107,20 +121,55 @@ def _answers(uri: str) -> bool:
         return False
 
 
-class _TrackingUri:
-    """MLflow's tracking URI, one for the process: set by the first, set back by the last."""
+class _Bounded:
+    """MLflow's patience with a server, cut short while a block is entered or left.
+
+    MLflow has it in the environment, for all threads: others find less of it for that moment.
+    """
+
+    _SETTINGS: Final = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{ANSWER_SECONDS:.0f}",
+    }
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._former: str | None = None
+        self._former: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._former = {name: os.environ.get(name) for name in self._SETTINGS}
+                os.environ.update(self._SETTINGS)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                _set_back(self._former)
+
+
+class _Target:
+    """Where MLflow's calls go, one for the process: set by the first block, set back by the last.
+
+    That is the tracking URI, and the experiment of runs that are made within the block.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._uri: str | None = None
+        self._experiment: Any = None
+        self._variables: dict[str, str | None] = {}
 
     @contextlib.contextmanager
     def used(self, mlflow: Any, uri: str) -> Iterator[None]:
         """Set it for as long as the block lasts."""
         with self._lock:
             if self._users == 0:
-                self._former = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+                self._keep(mlflow)
             self._users += 1
             mlflow.set_tracking_uri(uri)
         try:
@@ -129,7 +178,28 @@ class _TrackingUri:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    mlflow.set_tracking_uri(self._former)
+                    self._give_back(mlflow)
+
+    def _keep(self, mlflow: Any) -> None:
+        self._uri = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        # MLflow tells nobody which experiment was set, and has no way to set none.
+        self._experiment = getattr(mlflow.tracking.fluent, _EXPERIMENT, None)
+        self._variables = {_EXPERIMENT_ID: os.environ.get(_EXPERIMENT_ID)}
+
+    def _give_back(self, mlflow: Any) -> None:
+        mlflow.set_tracking_uri(self._uri)
+        if hasattr(mlflow.tracking.fluent, _EXPERIMENT):
+            setattr(mlflow.tracking.fluent, _EXPERIMENT, self._experiment)
+        _set_back(self._variables)
 
 
-_tracking_uri: Final = _TrackingUri()
+def _set_back(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+_bounded: Final = _Bounded()
+_target: Final = _Target()

@@ -52,6 +52,8 @@ class WandbOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "api_key does not belong into a configuration file: set WANDB_API_KEY for the "
                 "daemon, or run `wandb login` as the user whom it runs as"
             )
+        if "@" in self.base_url:
+            raise ValueError("base_url holds a user or a key, which belong into WANDB_API_KEY")
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(
                 f"base_url = {self.base_url!r} is no server: it begins with https://, or leave it "
@@ -99,4 +101,7 @@ class WandbBackend:
 
 
 def _mode_of_environment() -> Literal["online", "offline"]:
-    return "offline" if os.environ.get("WANDB_MODE") in ("offline", "dryrun") else "online"
+    mode = os.environ.get("WANDB_MODE")
+    if mode == "disabled":
+        raise ValueError("WANDB_MODE=disabled: unset it for the daemon, or take the backend out")
+    return "offline" if mode in ("offline", "dryrun") else "online"

@@ -25,6 +25,9 @@ ANSWER_SECONDS: Final = 20.0
 """How long the server may take; W&B itself would wait a minute and a half."""
 
 
+_SERVICE: Final = "WANDB_SERVICE"
+
+
 class Unreachable(Exception):
     """W&B is not installed here, or its files cannot be written."""
 
@@ -54,6 +57,11 @@ class _Runs:
     """The runs that are open in this process; W&B opens none twice, so threads share one."""
 
     def __init__(self) -> None:
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Know of no run; a forked child leaves those of its parent alone."""
         self._lock = threading.Lock()
         self._open: dict[str, tuple[wandb.Run, int]] = {}
 
@@ -81,6 +89,7 @@ _runs: Final = _Runs()
 
 def _begin(wandb_package: Any, counterpart: Mapping[str, str]) -> wandb.Run:
     is_online = counterpart["mode"] == "online"
+    service = os.environ.get(_SERVICE)
     run: wandb.Run = wandb_package.init(
         id=counterpart["id"],
         project=counterpart["project"],
@@ -90,6 +99,8 @@ def _begin(wandb_package: Any, counterpart: Mapping[str, str]) -> wandb.Run:
         reinit="create_new",
         settings=wandb_package.Settings(**_settings(counterpart, is_online)),
     )
+    if service is None:  # W&B tells child processes to share its own, which takes a run once
+        os.environ.pop(_SERVICE, None)
     return run
 
 

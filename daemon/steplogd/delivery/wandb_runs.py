@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wandb
 
-from steplogd.delivery.contract import Unavailable
+from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.wandb_errors import Lost
 from steplogd.delivery.wandb_folders import last_position, logs_of, make_durable, project_in
 from steplogd.delivery.wandb_frames import (
@@ -23,6 +23,7 @@ from steplogd.delivery.wandb_frames import (
     Rows,
     Settle,
 )
+from steplogd.delivery.wandb_log import BrokenLog
 from steplogd.delivery.wandb_names import OWN_PREFIX, STEP_COLUMN, metric_pattern
 from steplogd.delivery.wandb_proof import proof_of
 from steplogd.delivery.wandb_readback import content_of
@@ -192,6 +193,12 @@ class Runs:
         return Done()
 
     def _content(self, request: Read) -> Iterator[Answer]:
+        try:
+            yield from self._rows_and_state(request)
+        except BrokenLog as error:  # it costs a look at this run, and at no other
+            raise Refused(str(error)) from error
+
+    def _rows_and_state(self, request: Read) -> Iterator[Answer]:
         content = content_of(self._place, request)
         rows: list[Row] = []
         for row in content.rows():
