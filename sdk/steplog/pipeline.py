@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
 
-from steplog.events import DEFAULT_TASK, End
-from steplog.place import Place
+from steplog import forks
+from steplog.errors import TrackingError
+from steplog.events import DEFAULT_TASK, End, Start
+from steplog.exits import SUCCESS, Outcome
+from steplog.pen import opening
+from steplog.pipeline_context import (
+    context_in,
+    context_of_main_thread,
+    is_failure_handled,
+    node_of,
+    run_id_in,
+    run_id_of,
+    step_of,
+)
+from steplog.pipeline_events import kind_of, listen, outcome_of_task
+from steplog.place import Place, shared, tell_children
+from steplog.writer import Writer
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from steplog.run import Run
-
-_PLACEHOLDERS: Final = ("map_variable_placeholder", "loop_variable_placeholder")
-"""What a pipeline's definition writes for the item of a map, and for the turn of a loop."""
 
 
 class StepPlace(Place):
@@ -24,8 +37,9 @@ class StepPlace(Place):
     has the name of the step: it stands in the pipeline's own context alone. Between the steps, the
     place is what it would be without a pipeline.
 
-    Nobody tells when a step ends, so it ends here when another is seen: successfully, or the
-    pipeline would hardly have gone on.
+    From the first call on, the pipeline's events tell when a step begins, when it ends, and how.
+    Where they do not come (the call was a thread's, which cannot listen for the pipeline), a step
+    ends when another is seen: successfully, or the pipeline would hardly have gone on.
 
     Args:
         run: The run.
@@ -33,26 +47,46 @@ class StepPlace(Place):
         pipeline: `runnable.context`, which the pipeline has loaded.
     """
 
-    __slots__ = ("_context", "_is_pipelines", "_outside", "_path", "_pipeline")
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_done",
+        "_heard",
+        "_is_alone",
+        "_is_pipelines",
+        "_lock",
+        "_outside",
+        "_path",
+        "_pipeline",
+    )
 
     def __init__(self, run: Run, path: tuple[str, ...], pipeline: ModuleType) -> None:
         self.run = run
         self.writer = run.writer
         self._outside = self._path = path
         self._pipeline = pipeline
-        self._context: Any = None
-        self._is_pipelines = run_id_in(pipeline) == run.run_id
+        self._context: Any = context_in(pipeline) or context_of_main_thread()
+        self._heard: Any = None  # the context whose events come
+        self._done: Any = None  # the node whose task has ended, which stays there for a while
+        self._is_pipelines = run_id_of(self._context) == run.run_id
+        self._lock = threading.RLock()
+        # A branch that runs in a worker: the pipeline's own process may never say a word.
+        self._is_alone = opening().worker
+        forks.watch(self)
 
     @property
     def path(self) -> tuple[str, ...]:  # type: ignore[override]
         """The names from the outermost step to the current one."""
         # Another thread than the pipeline's (that of a data loader, say) does not see its context.
-        self._context = _context_in(self._pipeline) or self._context
-        path = self._path_of(_step_of(self._context))
+        context = context_in(self._pipeline)
+        if context is not None and context is not self._heard:
+            self._context = self._heard = context
+            listen(self.hear)
+        elif self._context is None:
+            self._context = context_of_main_thread()
+        path = self._path_of(node_of(self._context))
         if path != self._path:
-            before, self._path = self._path, path
-            if before != self._outside:
-                self.writer.append(End, task=_task_of(before), status="SUCCESS", message="")
+            self._move(path)
         return path
 
     @property
@@ -60,49 +94,65 @@ class StepPlace(Place):
         """What stands in the line."""
         return _task_of(self.path)
 
-    def _path_of(self, step: tuple[str, ...]) -> tuple[str, ...]:
-        if self._outside in ((DEFAULT_TASK,), step):
-            return step or self._outside
-        return (*self._outside, *step)
+    def told_path(self) -> tuple[str, ...] | None:
+        """Return the step; None between the steps."""
+        path = self.path
+        return None if path == self._outside else path
 
     def other_run_id(self) -> str | None:
         """Return the run of another pipeline that this context is in, as in a server of many."""
         run_id = run_id_in(self._pipeline) if self._is_pipelines else None
         return None if run_id == self.run.run_id else run_id
 
+    def hear(self, event: Any) -> None:
+        """Take an event of the pipeline, in whose context this is called."""
+        if self not in shared or self.other_run_id() is not None:
+            return  # the run has ended, or the event is of another one's pipeline
+        node = node_of(context_in(self._pipeline))
+        kind = kind_of(event, node)
+        if kind == "task_started":
+            self._done = None
+            self._move(self.path)
+        elif kind:
+            self._move(self.path)
+            self._done = node
+            status, message = outcome_of_task(kind)
+            self._move(self._outside, (status, message))
+            if status == "FAIL" and self._is_alone and not is_failure_handled(node, self._context):
+                self._fail_run(message)
 
-def run_id_in(pipeline: ModuleType) -> str | None:
-    """Return the run id of the pipeline that this context is in, of `runnable.context`."""
-    run_id = getattr(_context_in(pipeline), "run_id", None)
-    return run_id if isinstance(run_id, str) else None
+    def become_copy(self) -> None:
+        """In a forked child: take no lock that a thread of the parent may have held."""
+        self._lock = threading.RLock()
+        self._is_alone = False
 
+    def _fail_run(self, message: str) -> None:
+        """Let the run fail, whatever else this worker is going to do, and however it ends."""
+        with contextlib.suppress(TrackingError):
+            witness = Writer(self.writer.home, self.writer.run_id, lambda: None)
+            witness.join("", {}, {})
+            witness.leave("FAIL", message)
 
-def _context_in(pipeline: ModuleType) -> Any:
-    get_run_context = getattr(pipeline, "get_run_context", None)
-    return get_run_context and get_run_context()
+    def _path_of(self, node: Any) -> tuple[str, ...]:
+        step = () if node is self._done else step_of(node)
+        if self._outside in ((DEFAULT_TASK,), step):
+            return step or self._outside
+        return (*self._outside, *step)
+
+    def _move(self, path: tuple[str, ...], outcome: Outcome = SUCCESS) -> None:
+        """Go from one step to another, or to the outside; the outcome is that of the one before."""
+        # What cannot be recorded here, the call that follows cannot record either, and says so.
+        with self._lock, contextlib.suppress(TrackingError):
+            before, self._path = self._path, path
+            if path == before:  # another thread was here first
+                return
+            if before != self._outside:
+                status, message = outcome
+                self.writer.append(End, task=_task_of(before), status=status, message=message)
+            if path != self._outside:
+                self.writer.append(Start, task=_task_of(path))
+        tell_children()
 
 
 def _task_of(path: tuple[str, ...]) -> str | tuple[str, ...]:
     return path[0] if len(path) == 1 else path
-
-
-def _step_of(context: Any) -> tuple[str, ...]:
-    """Return the names from the outermost step to the current one; none between the steps."""
-    node = getattr(getattr(context, "pipeline_executor", None), "_context_node", None)
-    name = getattr(node, "name", None)
-    if not isinstance(name, str):
-        return ()
-    defined = getattr(node, "internal_branch_name", None) or ""
-    actual = getattr(getattr(node, "executable", None), "internal_branch_name", None) or defined
-    return (*_branch(defined, actual), name)
-
-
-def _branch(defined: str, actual: str) -> tuple[str, ...]:
-    """Split a dotted branch name where its definition does: the item of a map may have dots."""
-    if not defined:
-        return ()
-    parts = (
-        r"(.+)" if part in _PLACEHOLDERS else f"({re.escape(part)})" for part in defined.split(".")
-    )
-    match = re.fullmatch(r"\.".join(parts), actual, re.DOTALL)
-    return match.groups() if match else tuple(actual.split("."))

@@ -39,6 +39,10 @@ class Place:
                 return Place(self.run, path)
         return Place(self.run, (*path, name))
 
+    def told_path(self) -> tuple[str, ...] | None:
+        """Return the task for processes that are started here; None: what this one was told."""
+        return None if self is self.run.outermost else self.path
+
     def other_run_id(self) -> str | None:
         """Return the run that this context belongs to instead; only a pipeline's place knows."""
         return None
@@ -64,7 +68,7 @@ def enter(place: Place) -> Token[Place | None]:
     """Make a place the current one."""
     if place is place.run.outermost or _is_main_thread():
         shared.append(place)
-        _tell_children()
+        tell_children()
     return here.set(place)
 
 
@@ -85,7 +89,7 @@ def leave(place: Place, token: Token[Place | None]) -> None:
     except ValueError:  # another thread's task
         pass
     else:
-        _tell_children()
+        tell_children()
     try:
         here.reset(token)
     except (ValueError, RuntimeError):  # left in another context than it was entered in
@@ -117,10 +121,10 @@ def _fork_of(tasks: list[Place]) -> Place | None:
     return next((at for at in tasks if at.path == path), None)
 
 
-def _tell_children() -> None:
+def tell_children() -> None:
     """Let processes that this one starts find the task that all of its tasks are in or around."""
     at = _common(shared.copy())
-    environment.tell_task(None if at is None or at is at.run.outermost else at.path)
+    environment.tell_task(None if at is None else at.told_path())
 
 
 def _is_main_thread() -> bool:

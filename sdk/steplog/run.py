@@ -257,7 +257,7 @@ def _run_id_from_environment() -> str | None:
     if environment.get("STEPLOG_RUN_ID") in [run.run_id for run in _open_runs]:
         environment["STEPLOG_RUN_ID"] = _environment
     if pipeline := sys.modules.get("runnable.context"):  # which has one variable for all pipelines
-        from steplog.pipeline import run_id_in
+        from steplog.pipeline_context import run_id_in
 
         environment["RUNNABLE_RUN_ID"] = run_id_in(pipeline) or environment.get("RUNNABLE_RUN_ID")
     named = next((run_id for name in RUN_ID_VARIABLES if (run_id := environment.get(name))), None)

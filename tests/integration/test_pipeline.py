@@ -6,19 +6,20 @@ import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import DEADLINE_SECONDS, spools, tracked
+from steplog.events import End
+from tests.conftest import DEADLINE_SECONDS, events, spools, tracked
 from tests.daemon import configure, document, steplogd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = """
-import asyncio, multiprocessing, subprocess, sys, threading
-from runnable import AsyncPipeline, AsyncPythonTask, Map, Pipeline, PythonTask
+import asyncio, multiprocessing, os, subprocess, sys, threading
+from runnable import AsyncPipeline, AsyncPythonTask, Map, Parallel, Pipeline, PythonTask
 import steplog
 
 def plain():
@@ -46,6 +47,13 @@ def in_command():
     with steplog.task("in_command"):
         subprocess.run([sys.executable, "-c", "import steplog; steplog.track_this(a=1)"])
 
+def run_child():
+    subprocess.run([sys.executable, "-c", "import steplog; steplog.track_this(child=1)"])
+
+def track_and_run_child():
+    steplog.track_this(a=1)
+    run_child()
+
 def items():
     return ["a.csv"]
 
@@ -56,12 +64,41 @@ def broken():
     steplog.track_this(a=1)
     raise ValueError("bad")
 
+def broken_in_task():
+    with steplog.task("epoch"):
+        steplog.track_this(a=1)
+    raise ValueError("bad")
+
 def step(function, name=None, **more):
     return PythonTask(name=name or function.__name__, function=function, **more)
 """
 
 PLAIN = "pipeline = Pipeline(steps=[step(plain)])\npipeline.execute()"
 CHUNKED = "run-log-store:\n  type: chunked-fs\n"
+PARALLEL = (
+    CHUNKED
+    + """
+pipeline-executor:
+  type: local
+  config:
+    enable_parallel: true
+"""
+)
+
+GRAPH = """
+dag:
+  start_at: sizes
+  steps:
+    sizes:
+      {{{outer}type: parallel, next: success, branches: {{bad: {{start_at: fit, steps: {{
+        fit: {{{inner}type: task, command: program.broken, next: success}},
+        handler: {{type: task, command: program.plain, next: success}},
+        success: {{type: success}},
+        fail: {{type: fail}}}}}}}}}}
+    handler: {{type: task, command: program.plain, next: success}}
+    success: {{type: success}}
+    fail: {{type: fail}}
+"""
 
 
 def run_pipeline(folder: Path, main: str, around: str = "main()", **environment: str) -> None:
@@ -74,6 +111,7 @@ def run_pipeline(folder: Path, main: str, around: str = "main()", **environment:
     program += ["if __name__ == '__main__':", *(f"    {line}" for line in around.splitlines())]
     (folder / "program.py").write_text("\n".join(program))
     (folder / "chunked.yaml").write_text(CHUNKED)
+    (folder / "parallel.yaml").write_text(PARALLEL)
     subprocess.run(
         [sys.executable, "program.py"],
         cwd=folder,
@@ -149,13 +187,28 @@ def test_run_that_the_program_started_keeps_the_steps_names(home: Path, tmp_path
     assert where(home, "mine") == ["main", "plain", "main"]
 
 
+def folded(home: Path) -> dict[str, Any]:
+    """Fold the run; return its run log."""
+    assert steplogd("drain", "--config", configure(home)).returncode == 0
+    return document(home, "r")
+
+
+def outcomes(steps: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return how each task that was attempted ended, those in branches under dotted names."""
+    found = {}
+    for step in steps.values():
+        for attempt in step["attempts"] if step["step_type"] == "task" else ():
+            found[step["internal_name"]] = (attempt["status"], attempt["message"])
+        found |= outcomes(step["branches"])
+    return found
+
+
 def test_failed_step_keeps_what_it_tracked_and_fails_alone(home: Path, tmp_path: Path) -> None:
     """What a task tracked before it failed is there, and the task before it has not failed."""
     main = "pipeline = Pipeline(steps=[step(plain), step(broken)])\npipeline.execute(tag='nightly')"
     run_pipeline(tmp_path, main)
-    assert steplogd("drain", "--config", configure(home)).returncode == 0
 
-    run = document(home, "r")
+    run = folded(home)
     assert (run["tag"], run["status"]) == ("nightly", "FAIL")
     assert [(step["name"], step["status"]) for step in run["steps"].values()] == [
         ("plain", "SUCCESS"),
@@ -163,6 +216,134 @@ def test_failed_step_keeps_what_it_tracked_and_fails_alone(home: Path, tmp_path:
         ("fail", "FAIL"),
     ]
     assert run["steps"]["broken"]["user_defined_metrics"] == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["broken", "broken_in_task"])
+def test_failed_step_says_what_was_raised(home: Path, tmp_path: Path, name: str) -> None:
+    """A step fails with the message of its own exception, though the pipeline raises another."""
+    main = f"pipeline = Pipeline(steps=[step(plain), step({name})])\npipeline.execute()"
+    run_pipeline(tmp_path, main)
+
+    found = outcomes(folded(home)["steps"])
+    assert found["plain"] == ("SUCCESS", "")
+    assert found[name] == ("FAIL", "ValueError: bad")
+
+
+def test_step_whose_failure_is_handled_has_failed_alone(home: Path, tmp_path: Path) -> None:
+    """A step with `on_failure` fails, while the step that deals with it and the run succeed."""
+    run_pipeline(
+        tmp_path,
+        """
+        handler = Pipeline(steps=[step(plain, "handler")])
+        pipeline = Pipeline(steps=[step(broken, on_failure=handler), step(plain)])
+        pipeline.execute()
+        """,
+    )
+
+    run = folded(home)
+    assert run["status"] == "SUCCESS"
+    assert outcomes(run["steps"]) == {
+        "broken": ("FAIL", "ValueError: bad"),
+        "handler": ("SUCCESS", ""),
+    }
+
+
+@pytest.mark.parametrize("before", ["", "step(plain, 'prep'), "])
+def test_branch_that_fails_in_a_process_of_its_own(home: Path, tmp_path: Path, before: str) -> None:
+    """The branch and the run fail, and no step does that came before, or runs beside it."""
+    run_pipeline(
+        tmp_path,
+        f"""
+        branches = {{name: step(function, "fit").as_pipeline()
+                    for name, function in (("bad", broken), ("good", plain))}}
+        pipeline = Pipeline(steps=[{before}Parallel(name="sizes", branches=branches)])
+        pipeline.execute(configuration_file="parallel.yaml")
+        """,
+    )
+
+    run = folded(home)
+    assert run["status"] == "FAIL"
+    assert outcomes(run["steps"]) == {
+        **({"prep": ("SUCCESS", "")} if before else {}),
+        "sizes.bad.fit": ("FAIL", "ValueError: bad"),
+        "sizes.good.fit": ("SUCCESS", ""),
+    }
+
+
+@pytest.mark.parametrize("of", ["branch", "step"])
+def test_branch_whose_failure_is_handled_fails_no_run(home: Path, tmp_path: Path, of: str) -> None:
+    """A failure in another process that the graph deals with is its step's alone."""
+    handler = "on_failure: handler, "
+    inner, outer = (handler, "") if of == "branch" else ("", handler)
+    (tmp_path / "graph.yaml").write_text(GRAPH.format(inner=inner, outer=outer))
+    run_pipeline(
+        tmp_path,
+        """
+        subprocess.run(
+            [sys.executable, "-m", "runnable.cli", "execute", "graph.yaml"],
+            env={**os.environ, "RUNNABLE_CONFIGURATION_FILE": "parallel.yaml"},
+        )
+        pipeline = None
+        """,
+    )
+
+    run = folded(home)
+    assert run["status"] == "SUCCESS"
+    assert outcomes(run["steps"]) == {
+        "sizes.bad.fit": ("FAIL", "ValueError: bad"),
+        "handler" if of == "step" else "sizes.bad.handler": ("SUCCESS", ""),
+    }
+
+
+def test_process_that_a_step_starts_is_in_the_step(home: Path, tmp_path: Path) -> None:
+    """Once the pipeline's process has tracked, a child of any step finds the step's name."""
+    run_pipeline(
+        tmp_path,
+        """
+        steps = [step(track_and_run_child), step(run_child)]
+        pipeline = Pipeline(steps=steps)
+        pipeline.execute()
+        """,
+        "main(); run_child()",
+    )
+
+    expected = ["track_and_run_child", "track_and_run_child", "run_child", "main"]
+    assert where(home) == expected
+
+
+def test_first_call_may_be_of_a_thread(home: Path, tmp_path: Path) -> None:
+    """A thread that makes the first call of the process is in the step all the same."""
+    run_pipeline(tmp_path, "pipeline = Pipeline(steps=[step(in_thread)])\npipeline.execute()")
+
+    assert where(home) == ["in_thread"]
+
+
+def test_events_that_a_task_puts_out_are_its_own(home: Path, tmp_path: Path) -> None:
+    """Who streams the pipeline's events gets all of them, and none that looks alike ends a step."""
+    main = """
+        import queue
+        from runnable import set_stream_queue
+        async def stream():
+            steplog.track_this(a=1)
+            yield {"type": "task_completed", "name": "mine"}
+            steplog.track_this(b=1)
+        globals()["stream"] = stream
+        async def drain(events):
+            async for event in events:
+                pass
+        queue = queue.Queue()
+        set_stream_queue(queue)
+        pipeline = AsyncPipeline(steps=[AsyncPythonTask(name="stream", function=stream)])
+        asyncio.run(drain(pipeline.execute_streaming()))
+        steplog.track_this(kinds=[event["type"] for event in queue.queue])
+        """
+    run_pipeline(tmp_path, main)
+
+    assert where(home) == ["stream", "stream", "main"]
+    assert tracked(home, "r")[-1].values == {
+        "kinds": ["task_started", "task_completed", "task_completed"]
+    }
+    assert len([event for event in events(home, "r") if isinstance(event, End)]) == 1
 
 
 def test_pipelines_of_one_process_have_each_its_own_run(home: Path, tmp_path: Path) -> None:
