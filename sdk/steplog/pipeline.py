@@ -79,12 +79,15 @@ class StepPlace(Place):
         """The names from the outermost step to the current one."""
         # Another thread than the pipeline's (that of a data loader, say) does not see its context.
         context = context_in(self._pipeline)
-        if context is not None and context is not self._heard:
-            self._context = self._heard = context
-            listen(self.hear)
+        if context is not None:
+            self._context = context
         elif self._context is None:
             self._context = context_of_main_thread()
         path = self._path_of(node_of(self._context))
+        # Also at each step: what is set up within `asyncio.run` lasts as long as that.
+        if context is not None and (context is not self._heard or path != self._path):
+            self._heard = context
+            listen(self.hear)
         if path != self._path:
             self._move(path)
         return path

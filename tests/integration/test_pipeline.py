@@ -38,6 +38,11 @@ def in_thread():
     thread.start()
     thread.join()
 
+def in_loop():
+    async def call():
+        steplog.track_this(a=1)
+    asyncio.run(call())
+
 def in_fork():
     child = multiprocessing.get_context("fork").Process(target=plain)
     child.start()
@@ -316,6 +321,25 @@ def test_first_call_may_be_of_a_thread(home: Path, tmp_path: Path) -> None:
     run_pipeline(tmp_path, "pipeline = Pipeline(steps=[step(in_thread)])\npipeline.execute()")
 
     assert where(home) == ["in_thread"]
+
+
+@pytest.mark.parametrize("first", ["in_thread", "in_loop"])
+def test_first_call_without_the_pipelines_context(home: Path, tmp_path: Path, first: str) -> None:
+    """Where the first call of the process could not listen for the pipeline, the next one does."""
+    run_pipeline(
+        tmp_path,
+        f"""
+        handler = Pipeline(steps=[step(plain, "handler")])
+        pipeline = Pipeline(steps=[step({first}), step(broken, on_failure=handler)])
+        pipeline.execute()
+        """,
+    )
+
+    assert outcomes(folded(home)["steps"]) == {
+        first: ("SUCCESS", ""),
+        "broken": ("FAIL", "ValueError: bad"),
+        "handler": ("SUCCESS", ""),
+    }
 
 
 def test_events_that_a_task_puts_out_are_its_own(home: Path, tmp_path: Path) -> None:
