@@ -105,6 +105,9 @@ def task(name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
     it. Within the task that `STEPLOG_TASK` names, or the step of a pipeline, a task of that very
     name is that task. Starts a run when there is none. Never raises.
 
+    As a decorator it is not for generator functions, asynchronous ones neither: these are in the
+    task while they are called, and no more when they are iterated. Put the loop into the task.
+
     Args:
         name: What the task is called in the run log; any text.
         parameters: What the attempt was started with, any values that can be tracked.
