@@ -215,6 +215,14 @@ def test_a_shell_does_what_it_does_without_us(
 
 
 @both
+def test_a_text_that_is_no_script_has_its_own_status(home: Path, shell: str) -> None:
+    """That of the shell's own complaint."""
+    done = run_exec("--", shell, "-c", "echo 'on")
+
+    assert (2, b"") == (done.returncode, done.stdout)
+
+
+@both
 def test_a_script_is_read_line_by_line(home: Path, tmp_path: Path, shell: str) -> None:
     """One that grows while it runs goes on with its new lines."""
     script(tmp_path / "grows", "echo 'echo grown' >> grows\necho begun\n")
