@@ -117,6 +117,47 @@ def test_exports_are_tracked_when_exec_is_terminated(home: Path, shell: str, res
 
 
 @both
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_exports_are_tracked_when_a_signal_ends_the_group(
+    home: Path, shell: str, name: str
+) -> None:
+    """As Ctrl-C, `timeout` and a cluster do; both end by the signal."""
+    if (shell, name) == ("bash", "SIGQUIT"):
+        pytest.skip("bash ignores it")
+    code = f"{A}/bin/sh -c 'echo ready; exec sleep 60'; exit"
+    with start_exec("--", shell, "-c", code, process_group=0) as process:
+        assert process.stdout is not None
+        assert b"ready\n" == process.stdout.readline()
+        os.killpg(process.pid, signal.Signals[name])
+
+        assert -signal.Signals[name] == process.wait(DEADLINE_SECONDS)
+    assert {"a": 1} == values(home)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("trap 'echo got; exit 4' TERM; echo ready; sleep 1", (4, b"got\n")),
+        ("trap '' TERM; echo ready; read x; exit 5", (5, b"")),
+        ("trap 'echo got' INT; echo ready; sleep 60", (-signal.SIGTERM, b"")),
+        ("trap 'echo got; exit 4' INT TERM; trap - TERM; echo ready; sleep 60", (-15, b"")),
+    ],
+)
+def test_a_script_with_traps_of_its_own_keeps_them(
+    home: Path, code: str, expected: tuple[int, bytes]
+) -> None:
+    """Nobody ends it before its handler has run, and what it has none for ends it at once."""
+    with start_exec("--", "dash", "-c", f"{A}{code}", stdin=-1) as process:
+        assert process.stdout is not None
+        assert b"ready\n" == process.stdout.readline()
+        process.terminate()
+        printed, _ = process.communicate(b"\n", DEADLINE_SECONDS)
+
+    assert expected == (process.returncode, printed)
+    assert {"a": 1} == values(home)
+
+
+@both
 @pytest.mark.parametrize("nested", ["sh n", "bash n", "dash n", "./n", "sh <n", "env ./n"])
 @pytest.mark.parametrize("first_line", ["#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env sh"])
 def test_a_nested_script_is_tracked(

@@ -21,7 +21,7 @@ import pytest
 from steplog.events import Catalog, Leave
 from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, events, wait_until
-from tests.execs import EXEC, kinds, log_of, run_exec, start_exec
+from tests.execs import EXEC, kinds, log_of, run_exec, start_exec, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,12 +274,14 @@ print("second:", signal.sigtimedwait([signal.SIGINT], 0.1))"""
 
 
 def test_an_interrupt_ends_both(home: Path) -> None:
-    """A shell above sees that the interrupt did it."""
-    terminal = Terminal(*EXEC, "--", "sh", "-c", "echo ready; sleep 60")
+    """A shell above sees that the interrupt did it; what a script exported is tracked."""
+    code = "export STEPLOG_TRACK_a=1; echo ready; sleep 60"
+    terminal = Terminal(*EXEC, "--", "sh", "-c", code)
     terminal.wait_for("ready")
     terminal.type("\x03")
 
     assert signal.SIGINT == os.WTERMSIG(terminal.end())
+    assert {"a": 1} == values(home)
     (leave,) = [event for event in events(home) if isinstance(event, Leave)]
     assert "killed by SIGINT" == leave.message
 

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Final, Protocol
 
+from steplog.execution import last_words
 from steplog.execution.ending import name_of
 from steplog.execution.warning import warn
 
@@ -39,7 +40,7 @@ class Observer(Protocol):
         """Look what has come; called often at first, about once a second later."""
 
     def before_signal(self, number: int) -> None:
-        """Look while there is still somebody; called before a signal is passed on."""
+        """Look while there is still somebody; called before a signal does its work."""
 
     def resize(self) -> None:
         """Take over the size of the terminal."""
@@ -98,9 +99,13 @@ class Child:
                 observer.resize()
                 with contextlib.suppress(PermissionError):
                     os.kill(self.pid, signal.SIGWINCH)
-            elif arrived.si_code != _SI_KERNEL:
+            else:
                 observer.before_signal(arrived.si_signo)
-                self._pass_on(arrived.si_signo)
+                if arrived.si_code != _SI_KERNEL:
+                    self._pass_on(arrived.si_signo)
+                if last_words.keeps_waiting(self.pid, arrived.si_signo):
+                    observer.before_signal(signal.SIGKILL)
+                    return self._end_as_by(arrived.si_signo)
 
     def _pass_on(self, number: int) -> None:
         try:
@@ -110,3 +115,10 @@ class Child:
                 f"{name_of(number)} cannot be passed on to process {self.pid}, which is another "
                 "user's; send it as that user"
             )
+
+    def _end_as_by(self, number: int) -> int:
+        """End it as a signal would that it has a trap of ours for; return that wait status."""
+        with contextlib.suppress(PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
+        status = os.waitpid(self.pid, 0)[1]
+        return number if os.WIFSIGNALED(status) else status

@@ -4,7 +4,7 @@
     __steplog_options=$-
     set +eux
     if [ -n "${STEPLOG_EXEC_SINK-}" ] && [ -r "${STEPLOG_EXEC_FOLDER-}/record.sh" ]; then
-        __steplog_last_words=
+        __steplog_last_words= __steplog_guard=
         . "$STEPLOG_EXEC_FOLDER/record.sh"
         trap() { __steplog_trap "$@"; }
 

@@ -37,6 +37,18 @@ __steplog_arm() {
         ?*) command trap "$__steplog_last_words" URG ;;
     esac
     read -r __steplog_armed _ </proc/self/stat || :
+    # A subshell ends by itself, and `$$` is not its own.
+    if [ -n "$__steplog_guard" ] && [ "$__steplog_armed" = "$$" ]; then
+        for __steplog_signal in HUP INT QUIT TERM; do
+            command trap "$__steplog_guard $__steplog_signal
+                command kill -$__steplog_signal \"\$\$\"" "$__steplog_signal"
+        done
+    fi
+}
+
+# Gives back the signals of a whole group, as long as the script has no trap for any of them.
+__steplog_unguard() {
+    if [ -n "$__steplog_guard" ]; then command trap - HUP INT QUIT TERM; fi
 }
 
 # `trap` as the script calls it: its handler for EXIT is kept, and run after ours.
@@ -60,11 +72,25 @@ __steplog_list_traps() {
     case $__steplog_last_words in
         ?*) command trap - URG ;;
     esac
+    __steplog_unguard
     command trap "$@" 2>&3
     set -- "$?"
     read -r __steplog_pid _ </proc/self/stat || :
     if [ "$__steplog_pid" = "$__steplog_armed" ]; then __steplog_arm; else command trap - EXIT; fi
     return "$1"
+}
+
+# Leaves a signal that is ours, and those that go with it, to the script for good.
+__steplog_let_go() {
+    case $1 in
+        *[Uu][Rr][Gg] | 23 | *[Tt][Ee][Rr][Mm] | 15)
+            __steplog_unguard
+            if [ -n "$__steplog_last_words" ]; then command trap - URG; fi
+            __steplog_guard= __steplog_last_words= ;;
+        *[Hh][Uu][Pp] | *[Ii][Nn][Tt] | *[Qq][Uu][Ii][Tt] | [123])
+            __steplog_unguard
+            __steplog_guard= ;;
+    esac
 }
 
 __steplog_set_traps() {
@@ -77,7 +103,7 @@ __steplog_set_traps() {
                 if [ "$__steplog_action" = - ]; then __steplog_on_exit=; fi
                 __steplog_arm ;;
             *)
-                case $__steplog_condition in *[Uu][Rr][Gg] | 23) __steplog_last_words= ;; esac
+                __steplog_let_go "$__steplog_condition"
                 command trap -- "$__steplog_action" "$__steplog_condition" 2>&3 ||
                     __steplog_status=$? ;;
         esac

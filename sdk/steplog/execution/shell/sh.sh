@@ -1,8 +1,13 @@
 # The prelude of a plain sh. A special builtin cannot be a function there, but an alias stands
 # before it. dash runs no EXIT trap when a signal ends it: a script that sends itself one records
-# first, and so does a shell that `last_words.py` asks to.
+# first, so does a shell that `last_words.py` asks to, and so does the command itself on the signals
+# that a whole group gets. A shell below it does not: it would wait for its program before it ends.
 
 __steplog_last_words='{ __steplog_record 0; } 2>/dev/null; command kill -TERM "$$"'
+__steplog_guard=
+if [ -z "${BASH_VERSION-}" ] && [ "$PPID" = "${STEPLOG_EXEC_SINK%% *}" ]; then
+    __steplog_guard='{ __steplog_record 0; } 2>/dev/null; command trap -'
+fi
 . "$STEPLOG_EXEC_FOLDER/record.sh"
 
 alias trap=__steplog_trap
