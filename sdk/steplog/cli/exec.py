@@ -22,9 +22,11 @@ that one's.
 Variables named STEPLOG_TRACK_KEY, or STEPLOG_TRACK_KEY_STEP_3, are tracked: those that are set
 before, and those that a script for sh, dash or bash exports, be it the command itself or one that
 it runs as `sh FILE`, `bash FILE` or `./FILE`. A script for /bin/sh that is named in another way (by
-a variable, by a program that is no shell) is not seen into; say `sh FILE` there. The prefixes
-runnable_TRACK_, RUNNABLE_TRACK_ and MAGNUS_TRACK_ do the same. `steplog.track_this` in a Python
-program tracks into the same task.
+a variable, by a program that is no shell) is not seen into; say `sh FILE` there. Nor is one that
+sh or dash reads from stdin.
+
+The prefixes runnable_TRACK_, RUNNABLE_TRACK_ and MAGNUS_TRACK_ do the same. `steplog.track_this` in
+a Python program tracks into the same task.
 
 example:
   steplog exec --run-id my-run --task train -- python train.py

@@ -51,11 +51,8 @@ if [ "$kind" = text ]; then
         __steplog_text=\$1; shift
         eval \"$settings\$__steplog_text\"" "$name" "$text" "$@"
 fi
-if [ "$#" -eq "$taken" ]; then
-    [ ! -t 0 ] || exec "$shell" "$@"
-    exec "$shell" -c "$begin
-        $settings . /dev/stdin" "$name"
-fi
+# A script on stdin shares it with its own commands, which only the shell itself reads rightly.
+[ "$#" -gt "$taken" ] || exec "$shell" "$@"
 shift "$taken"
 file=$1
 case $file in */*) path=$file ;; *) path=./$file ;; esac
