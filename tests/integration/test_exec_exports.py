@@ -85,6 +85,7 @@ def test_values_are_read_by_the_grammar_of_json(home: Path, shell: str) -> None:
         ("(exit 4)", 4),
         ("set -u; echo $nothing", None),
         ("trap 'echo bye >&2; trap - EXIT' EXIT; exit 5", 5),
+        ("trap 'false; export STEPLOG_TRACK_a=1' EXIT; export STEPLOG_TRACK_a=0; exit 3", 3),
         ("trap '' EXIT", 0),
         ("trap - EXIT; trap -- EXIT; trap 0; exit 6", 6),
         ("exec true", 0),

@@ -31,7 +31,8 @@ __steplog_arm() {
             if { __steplog_record "$?"; } 2>/dev/null
             then eval "$__steplog_on_exit"
             else eval "$__steplog_on_exit"
-            fi' EXIT ;;
+            fi
+            { __steplog_record 0; } 2>/dev/null' EXIT ;;
     esac
     case $__steplog_last_words in
         ?*) command trap "$__steplog_last_words" URG ;;
