@@ -188,6 +188,28 @@ def test_a_script_that_takes_the_place_of_sh_is_tracked(
     assert {"a": 1, "b": 2} == values(home)
 
 
+@pytest.mark.parametrize("shell", ["dash", "/bin/sh"])
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("exec true", (0, b"")),
+        ("false || exec sh -c 'echo on; exit 3'", (3, b"on\n")),
+        ("true || exec false; exec 3>&1; (exit 4); echo $? >&3; exec >&- true", (0, b"4\n")),
+        ("false && exec true; case exec in exec) B=2 exec sh -c 'echo $B';; esac", (0, b"2\n")),
+        ("set -- exec true; set -eu; unset STEPLOG_EXEC_FOLDER; exec env printf on", (0, b"on")),
+        ("exec no-such-program", (127, b"")),
+    ],
+)
+def test_exports_are_tracked_before_another_program_takes_over(
+    home: Path, shell: str, code: str, expected: tuple[int, bytes]
+) -> None:
+    """However short it lives, and whatever stands before `exec`."""
+    done = run_exec("--", shell, "-c", f"/bin/sleep 0.1; {A}{code}")
+
+    assert expected == (done.returncode, done.stdout)
+    assert {"a": 1} == values(home)
+
+
 @both
 def test_a_sourced_script_is_tracked(home: Path, tmp_path: Path, shell: str) -> None:
     """It is the shell's own; where it exits, the shell does."""

@@ -12,6 +12,12 @@ fi
 
 alias trap=__steplog_trap
 
+# An assignment before `exec` leaves it the same command, in the same shell, and is the one place
+# where something can be done before: the variable keeps its value.
+__steplog_before_exec='STEPLOG_EXEC_FOLDER=$({ __steplog_record 0
+    printf %s "${STEPLOG_EXEC_FOLDER-}"; } 2>/dev/null)'
+alias exec="$__steplog_before_exec exec"
+
 kill() {
     { __steplog_record 0; } 2>/dev/null
     command kill "$@"
@@ -19,7 +25,8 @@ kill() {
 
 # The word after an alias that ends in a blank may be an alias too.
 __steplog_stand_in() {
-    alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1" 'exec=exec ' 'env=env ' 'nohup=nohup '
+    alias "$1=/bin/sh '$STEPLOG_EXEC_FOLDER/script.sh' $1" 'env=env ' 'nohup=nohup ' \
+        "exec=$__steplog_before_exec exec "
 }
 
 __steplog_look_at_text() {
