@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from steplog.execution.exports import Variable
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_FREED_AT_BYTES: Final = 16 * _CHUNK_BYTES
+"""How much may have been taken before its memory is given back."""
+
+_KEEP_SIZE_AND_PUNCH_HOLE: Final = 0x01 | 0x02
+"""What `fallocate` calls FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE."""
+
 _LISTINGS: Final = (b"export ", b"declare ")
 """How the first line of `export -p` begins."""
 
@@ -32,6 +39,7 @@ class Sink:
     def __init__(self) -> None:
         self._file = os.memfd_create("steplog-exec", os.MFD_CLOEXEC)
         self._offset = 0
+        self._freed = 0
         self._rest = b""
         self.address = f"{os.getpid()} {self._file} {started(os.getpid())}"
 
@@ -42,10 +50,22 @@ class Sink:
             whole, sign, self._rest = (self._rest + chunk).rpartition(b"\0")
             if sign:
                 yield from _variables(whole)
+            if self._offset - self._freed >= _FREED_AT_BYTES:
+                self._free()
 
     def close(self) -> None:
         """Let go of the memory; a shell that comes later finds nothing to append to."""
         os.close(self._file)
+
+    def _free(self) -> None:
+        """Give back the memory of what was taken; who appends at the end is not disturbed."""
+        taken = (self._freed, self._offset - self._freed)
+        self._freed = self._offset
+        with contextlib.suppress(ImportError, AttributeError, OSError):  # it is memory alone
+            import ctypes
+
+            fallocate = ctypes.CDLL(None).fallocate64
+            fallocate(self._file, _KEEP_SIZE_AND_PUNCH_HOLE, *map(ctypes.c_int64, taken))
 
 
 def started(pid: int) -> int:
