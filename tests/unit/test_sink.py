@@ -18,7 +18,7 @@ def test_memory_is_bounded_by_what_is_new() -> None:
     for _ in range(1000):
         os.write(appending, _ENTRY)
         taken += sum(len(value) for _, value in sink.take())
-    held = os.stat(appending).st_blocks * 512
+    held = os.fstat(appending).st_blocks * 512
     os.close(appending)
     sink.close()
 

@@ -23,7 +23,14 @@ Variables named STEPLOG_TRACK_KEY, or STEPLOG_TRACK_KEY_STEP_3, are tracked: tho
 before, and those that a script for sh, dash or bash exports, be it the command itself or one that
 it runs as `sh FILE`, `bash FILE` or `./FILE`. A script for /bin/sh that is named in another way (by
 a variable, by a program that is no shell) is not seen into; say `sh FILE` there. Nor is one that
-sh or dash reads from stdin.
+sh or dash reads from stdin, what `sh -l`, `dash -l`, `bash -p` or `bash --posix` runs, and
+what a subshell `( )` exports for itself.
+
+What a script exports counts as tracked when that shell ends, and then comes after what it ran has
+tracked. It may be missed where a signal ends a sh or dash below the command's own, where a handler
+for EXIT exports and then exits by itself, and where bash hands over by `exec` to a program that
+ends within a second. Spaces and underscores are the same in the name of a log: the tasks `a b` and
+`a_b` share one.
 
 The prefixes runnable_TRACK_, RUNNABLE_TRACK_ and MAGNUS_TRACK_ do the same. `steplog.track_this` in
 a Python program tracks into the same task.

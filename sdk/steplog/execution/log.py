@@ -77,7 +77,11 @@ class Log:
 
 
 def log_name(path: tuple[str, ...]) -> str:
-    """Return the file name of a task's log: its dotted name, `_` for spaces, `%` for the unfit."""
+    """Return the file name of a task's log: its dotted name, `_` for spaces, `%` for the unfit.
+
+    Tasks that differ in that alone share a log, and the hash in the entry of the one that ended
+    first is that of what the log was then.
+    """
     name = "".join(map(_fit, ".".join(path).replace(" ", "_")))
     if name.startswith("."):
         name = f"%2E{name[1:]}"
