@@ -77,7 +77,7 @@ def deliver(folder: Path, url: str) -> None:
     config = folder / "steplogd.toml"
     config.write_text(f'[[backend]]\ntype = "mlflow"\nserver_url = "{url}"\n', encoding="utf-8")
     names = {"STEPLOG_HOME": str(folder / "home"), "STEPLOG_RUN_ID": "blazing-colden-0544"}
-    environment = os.environ | names | {"STEPLOG_TAG": "mlflow_tag"}
+    environment = os.environ | names
     subprocess.run([sys.executable, str(EXAMPLE)], env=environment, check=True)
     drain = [sys.executable, "-m", "steplogd", "drain", "--config", str(config)]
     subprocess.run(drain, env=environment, check=True)
@@ -88,7 +88,7 @@ def take(url: str, target: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(url)
-    experiment = client.get_experiment_by_name("mlflow_tag")
+    experiment = client.get_experiment_by_name("experiment-tracking")
     if experiment is None:
         sys.exit("the run did not arrive")
     (run,) = client.search_runs([experiment.experiment_id])
