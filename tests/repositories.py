@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from steplog.git import identity
 from tests.conftest import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
@@ -74,3 +75,10 @@ def changed_files(folder: Path) -> set[str]:
     """Return the tracked files that differ from the commit, as git tells them."""
     told = git(folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
     return {line[3:] for line in told.split("\0") if line}
+
+
+def look(folder: Path) -> dict[str, Any]:
+    """Return the identity of a repository that was found."""
+    found = identity(folder)
+    assert found is not None
+    return found

@@ -164,6 +164,11 @@ class Malformed(msgspec.Struct, frozen=True):
     reason: str
 
 
+def task_field(path: tuple[str, ...]) -> str | tuple[str, ...]:
+    """Undo `task_path`: return what stands in a line, a name where that says it all."""
+    return path[0] if len(path) == 1 else path
+
+
 def task_path(task: str | tuple[str, ...]) -> tuple[str, ...]:
     """Return the names from the outermost task to this one."""
     return (task,) if isinstance(task, str) else task

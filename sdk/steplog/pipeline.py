@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steplog import forks
 from steplog.errors import TrackingError
-from steplog.events import DEFAULT_TASK, End, Start
+from steplog.events import DEFAULT_TASK, End, Start, task_field
 from steplog.exits import SUCCESS, Outcome
 from steplog.pen import opening
 from steplog.pipeline_context import (
@@ -95,7 +95,7 @@ class StepPlace(Place):
     @property
     def task(self) -> str | tuple[str, ...]:  # type: ignore[override]
         """What stands in the line."""
-        return _task_of(self.path)
+        return task_field(self.path)
 
     def told_path(self) -> tuple[str, ...] | None:
         """Return the step; None between the steps."""
@@ -151,11 +151,7 @@ class StepPlace(Place):
                 return
             if before != self._outside:
                 status, message = outcome
-                self.writer.append(End, task=_task_of(before), status=status, message=message)
+                self.writer.append(End, task=task_field(before), status=status, message=message)
             if path != self._outside:
-                self.writer.append(Start, task=_task_of(path))
+                self.writer.append(Start, task=task_field(path))
         tell_children()
-
-
-def _task_of(path: tuple[str, ...]) -> str | tuple[str, ...]:
-    return path[0] if len(path) == 1 else path

@@ -8,7 +8,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog import environment
-from steplog.events import DEFAULT_TASK, Track
+from steplog.events import DEFAULT_TASK, Track, task_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,7 @@ class Place:
         self.run = run
         self.writer = run.writer
         self.path = path
-        # What stands in the line: a name where that says it all.
-        self.task: str | tuple[str, ...] = path[0] if len(path) == 1 else path
+        self.task = task_field(path)
 
     def inner(self, name: str) -> Place:
         """Return the place of a task that is entered here."""

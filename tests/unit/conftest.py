@@ -8,6 +8,7 @@ import pytest
 
 from steplogd.store.database import Database
 from tests.guard import anyio_backend, loop_guard
+from tests.repositories import make_repository
 from tests.stores import START, Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "steplog.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Make a git repository of a few files, all committed."""
+    return make_repository(tmp_path / "repository")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import closing
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,25 +15,12 @@ from steplog.git import identity
 from steplog.git.bounds import Deadline
 from steplog.git.objects import Objects
 from steplog.git.search import find_work_tree
-from tests.repositories import commit, git, head, make_repository, write
+from tests.repositories import commit, git, head, look, make_repository, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """Make a repository of a few files, all committed."""
-    return make_repository(tmp_path / "repository")
-
-
-def look(folder: Path) -> dict[str, Any]:
-    """Return the identity of a repository that was found."""
-    found = identity(folder)
-    assert found is not None
-    return found
 
 
 def is_at(folder: Path, commit_id: str) -> bool:

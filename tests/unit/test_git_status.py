@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from steplog.git import MAX_NAMES, bounds, identity
-from tests.repositories import changed_files, commit, git, head, make_repository, write
+from tests.repositories import changed_files, commit, git, head, look, make_repository, write
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """Make a repository of a few files, all committed."""
-    return make_repository(tmp_path / "repository")
-
-
-def look(folder: Path) -> dict[str, Any]:
-    """Return the identity of a repository that was found."""
-    found = identity(folder)
-    assert found is not None
-    return found
 
 
 def is_clean(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from steplog.errors import SteplogError
-from steplog.home import default_home
+from steplog.home import default_home, make_folder
 from steplog.names import check_run_id, propose_run_id
 from steplogd.config import ConfigError, load_config
 from steplogd.holder import hold
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _configured(home: Path) -> Config:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(home)
     path = home / "steplogd.toml"
     path.write_text(_CONFIG.format(home=home), encoding="utf-8")
     return load_config(path)

@@ -45,18 +45,26 @@ def client_context(counterpart: Mapping[str, str]) -> Iterator[ActiveRun]:
         mlflow.exceptions.MlflowException: MLflow does not give the run.
     """
     try:
-        import mlflow
+        mlflow = _mlflow()
     except ImportError as error:
         raise Unreachable(f"MLflow cannot be imported ({error}): pip install mlflow") from error
     uri = counterpart["tracking_uri"]
     if not _answers(uri):
         raise Unreachable(f"the MLflow server at {uri} does not answer")
-    with _target.used(mlflow, uri):
+    with _target:
+        mlflow.set_tracking_uri(uri)
         run = _activate(mlflow, counterpart)
         try:
             yield run
         finally:
             _deactivate(mlflow, run)
+
+
+def _mlflow() -> Any:
+    """Return MLflow, whose own types say less than it does."""
+    import mlflow
+
+    return mlflow
 
 
 def without_credentials(uri: str) -> str:
@@ -121,7 +129,33 @@ def _answers(uri: str) -> bool:
         return False
 
 
-class _Bounded:
+class _Shared:
+    """Something of the whole process that the first block sets, and the last one sets back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._begin()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._end()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+
+class _Bounded(_Shared):
     """MLflow's patience with a server, cut short while a block is entered or left.
 
     MLflow has it in the environment, for all threads: others find less of it for that moment.
@@ -132,61 +166,26 @@ class _Bounded:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{ANSWER_SECONDS:.0f}",
     }
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._former: dict[str, str | None] = {}
+    def _begin(self) -> None:
+        self._former = {name: os.environ.get(name) for name in self._SETTINGS}
+        os.environ.update(self._SETTINGS)
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._former = {name: os.environ.get(name) for name in self._SETTINGS}
-                os.environ.update(self._SETTINGS)
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                _set_back(self._former)
+    def _end(self) -> None:
+        _set_back(self._former)
 
 
-class _Target:
-    """Where MLflow's calls go, one for the process: set by the first block, set back by the last.
+class _Target(_Shared):
+    """Where MLflow's calls go: the tracking URI, and the experiment of runs made in the block."""
 
-    That is the tracking URI, and the experiment of runs that are made within the block.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._uri: str | None = None
-        self._experiment: Any = None
-        self._variables: dict[str, str | None] = {}
-
-    @contextlib.contextmanager
-    def used(self, mlflow: Any, uri: str) -> Iterator[None]:
-        """Set it for as long as the block lasts."""
-        with self._lock:
-            if self._users == 0:
-                self._keep(mlflow)
-            self._users += 1
-            mlflow.set_tracking_uri(uri)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._give_back(mlflow)
-
-    def _keep(self, mlflow: Any) -> None:
+    def _begin(self) -> None:
+        mlflow = _mlflow()
         self._uri = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         # MLflow tells nobody which experiment was set, and has no way to set none.
         self._experiment = getattr(mlflow.tracking.fluent, _EXPERIMENT, None)
         self._variables = {_EXPERIMENT_ID: os.environ.get(_EXPERIMENT_ID)}
 
-    def _give_back(self, mlflow: Any) -> None:
+    def _end(self) -> None:
+        mlflow = _mlflow()
         mlflow.set_tracking_uri(self._uri)
         if hasattr(mlflow.tracking.fluent, _EXPERIMENT):
             setattr(mlflow.tracking.fluent, _EXPERIMENT, self._experiment)

@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from watchfiles import awatch
 
-from steplog.home import HOME_MODE
+from steplog.home import make_folder
 from steplogd.intake.tail import run_id_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
         OSError: The kernel gives no watch (its limit is reached, say).
     """
     while not stop.is_set():
-        await anyio.Path(folder).mkdir(mode=HOME_MODE, parents=True, exist_ok=True)
+        await to_thread.run_sync(make_folder, folder)
         try:
             async with contextlib.aclosing(_watch_this(folder, stop)) as hints:
                 async for run_ids in hints:
