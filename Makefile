@@ -4,20 +4,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test torture check format clean
 
 help:
-	@echo "make demo    train, track, fold, and look at it in MLflow (sets up what it needs)"
-	@echo "make test    all checks and all tests (sets up what it needs)"
-	@echo "make check   style and types alone"
-	@echo "make format  put the source into the style"
-	@echo "make clean   remove what the others made"
+	@echo "make demo     train, track, fold, and look at it in MLflow (sets up what it needs)"
+	@echo "make test     all checks and all tests (sets up what it needs)"
+	@echo "make torture  try to make it lose something: MINUTES=10, SEED=7, ONLY=\"a word\""
+	@echo "make check    style and types alone"
+	@echo "make format   put the source into the style"
+	@echo "make clean    remove what the others made"
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/steplogd demo
 
 test: check
 	$(BIN)/pytest
+
+torture: $(VENV)/test.stamp
+	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only $(ONLY))
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check

@@ -116,3 +116,11 @@ def test_each_value_costs_itself_alone() -> None:
 
     assert bytes(prepare_each(values, 50, errors.append)) == b'{"a":1,"b":2}'
     assert len(errors) == 2
+
+
+@pytest.mark.parametrize("padding", range(0, 3900, 389))
+def test_an_integer_of_many_digits_is_found_wherever_it_stands(padding: int) -> None:
+    """Not every byte of a long line is looked at, but every such integer is."""
+    body = bytes(prepare({"padding": "x" * padding, "big": 10**4000, "rest": "y" * 9000}))
+
+    assert b'"$int"' in body

@@ -69,7 +69,10 @@ class FileSession:
         """Append the observations."""
         name = self._run.run_id
         self._backend.append(
-            [{"run": name, "at": a.position, "step": a.step, "value": a.value} for a in batch]
+            [
+                {"run": name, "at": a.position, "key": a.key, "step": a.step, "value": a.value}
+                for a in batch
+            ]
         )
 
     def settle(self, run: RunInfo) -> None:
