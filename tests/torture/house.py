@@ -159,13 +159,21 @@ class House:
             witnesses: Who tracked; without them, all writers of the house.
         """
         chosen = list(self._writers if witnesses is None else witnesses)
-        arrived = self.home / "arrived.jsonl"
+        arrived = self._arrivals()
         for run_id in dict.fromkeys(one.run_id for one in chosen):
             of_run = [one for one in chosen if one.run_id == run_id]
             self.verdict.add(self._judge_run(run_id, of_run))
-            if '"file"' in self.configured.read_text("utf-8"):
-                seen = judging.of_arrivals(arrived, run_id)
+            if arrived:
+                seen = judging.of_arrivals(arrived / f"{run_id}.jsonl")
                 self._find("the backend", of_run, seen)
+
+    def _arrivals(self) -> Path | None:
+        """Return where what the file backend got lies by run; None without one."""
+        if '"file"' not in self.configured.read_text("utf-8"):
+            return None
+        folder = self.folder / "arrived"
+        judging.split_by_run(self.home / "arrived.jsonl", folder)
+        return folder
 
     def _judge_run(self, run_id: str, of_run: list[Witness]) -> Verdict:
         self._find("the spool", of_run, judging.of_spool(self.home, run_id))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -157,15 +157,28 @@ def of_run_log(home: Path, run_id: str) -> Iterator[Observed]:
         yield key, step, from_column(column)
 
 
-def of_arrivals(path: Path, run_id: str) -> Iterator[Observed]:
-    """Go through what the file backend got of a run; what came again at its position is once."""
-    at: dict[int, tuple[str, int, Any]] = {}
+def of_arrivals(path: Path) -> Iterator[Observed]:
+    """Go through what a backend got of a run; what came again at its position counts once."""
+    at: dict[int, Observed] = {}
     with path.open("rb") as lines:
         for line in lines:
             told = json.loads(line)
-            if told["run"] == run_id and "at" in told:
+            if "at" in told:
                 at[told["at"]] = (told["key"], told["step"], told["value"])
     return iter(at.values())
+
+
+def split_by_run(arrivals: Path, folder: Path) -> None:
+    """Give what the file backend got of each run a file of its own, so that each is read once."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as opened, arrivals.open("rb") as lines:
+        files: dict[bytes, IO[bytes]] = {}
+        for line in lines:
+            run = line.split(b'"', 4)[3]
+            if run not in files:
+                path = folder / f"{run.decode()}.jsonl"
+                files[run] = opened.enter_context(path.open("wb"))
+            files[run].write(line)
 
 
 def query(home: Path, sql: str, *parameters: Any) -> list[Any]:

@@ -56,6 +56,7 @@ def soak(house: House) -> None:
     for writer in writers:
         writer.wait_for_call()
     watched = _Watched()
+    began = time.monotonic()
     for _ in house.rounds(least=6):
         house.pause(0.2, 1.0)
         _hurt(house, daemon, writers)
@@ -64,10 +65,12 @@ def soak(house: House) -> None:
         writer.oracle.end()
     for writer in writers:
         writer.end()
+    seconds = time.monotonic() - began
     house.settle()
     _rest(house, daemon)
     daemon.stop()
     house.judge()
+    house.note(f"{house.verdict.calls / seconds:,.0f} events a second for {seconds:,.0f} s")
     _report(house, watched)
 
 
