@@ -11,6 +11,16 @@ class TrackingError(SteplogError):
     """An event could not be recorded; raised only when `configure(strict=True)` asks for it."""
 
 
+class NoRoom(SteplogError):
+    """Less than `min_free` would be left of the disk, which is kept for the task's own files."""
+
+    def __init__(self, min_free: int) -> None:
+        super().__init__(
+            f"the disk is full but for the last {min_free:,} bytes (min_free), which are left to "
+            "the task's own files; free some, or set STEPLOG_MIN_FREE to fewer"
+        )
+
+
 class InvalidName(SteplogError, ValueError):
     """A run id or a task name is not one that can be used."""
 

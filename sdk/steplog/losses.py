@@ -41,17 +41,28 @@ def report(error: Exception, where: str) -> None:
     reason = describe(error)
     if is_strict():
         raise TrackingError(f"An event of {where} was not recorded: {reason}") from error
-    if reason in _warned or len(_warned) >= MAX_WARNINGS:
+    if reason in _warned:  # nearly always, where a full disk costs one event after another
+        return
+    warn_once(
+        f"An event of {where} was not recorded, and the training goes on: {reason}. "
+        "More of the same are counted in the run log, not reported.",
+        reason,
+    )
+
+
+def warn_once(sentence: str, reason: str = "") -> None:
+    """Warn, unless of the same before; never raises.
+
+    Args:
+        sentence: What is said.
+        reason: What makes it the same; without one, the sentence.
+    """
+    if (reason or sentence) in _warned or len(_warned) >= MAX_WARNINGS:
         return
     try:
         import logging  # costs more than all of our own import, and nearly no process needs it
     except Exception:  # noqa: BLE001  # no descriptor is left, or the interpreter shuts down
         return
-    _warned.add(reason)
+    _warned.add(reason or sentence)
     with contextlib.suppress(Exception):  # a log handler of the program may raise
-        logging.getLogger("steplog").warning(
-            "An event of %s was not recorded, and the training goes on: %s. "
-            "More of the same are counted in the run log, not reported.",
-            where,
-            reason,
-        )
+        logging.getLogger("steplog").warning("%s", sentence)

@@ -15,7 +15,7 @@ from steplog.spool import CLOSED, TornWrite, write_line
 
 if TYPE_CHECKING:
     from steplog.events import KnownEvent
-
+    from steplog.room import Room
 
 WAIT_SECONDS: Final = 0.01
 """For how long to wait for a pen before looking whether the writer goes on with another one."""
@@ -34,16 +34,19 @@ class Pen:
         fd: Where the fast path may write; closed while something else has to be written first.
         is_torn: Whether the spool may end in a piece of a line.
         greeting: Events to be written before any other.
+        room: How many bytes the fast path may write before it is looked how full the disk is; at
+            most as many as the longest line has.
         place: The list that it lies in while nobody has it.
         waiting: A lock for each thread that waits for it, released for the one that gets it next.
     """
 
-    __slots__ = ("fd", "greeting", "is_torn", "n", "place", "w", "waiting")
+    __slots__ = ("fd", "greeting", "is_torn", "n", "place", "room", "w", "waiting")
 
     def __init__(self, *greeting: KnownEvent, is_torn: bool = False) -> None:
         self.w = new_writer_id()
         self.n = 0
         self.fd = CLOSED
+        self.room = 0
         self.is_torn = is_torn
         self.greeting = list(greeting)
         self.place = [self]
@@ -69,22 +72,39 @@ class Pen:
             return True
         return False
 
-    def greet(self, file: int) -> None:
+    def greet(self, file: int, room: Room, before: type[KnownEvent]) -> None:
         """Write what must stand in the spool before anything else of this writer."""
         while self.greeting:
             greeting = self.greeting[0]
             names = greeting.__struct_fields__[3:]
-            self.write(file, type(greeting), {name: getattr(greeting, name) for name in names})
+            fields = {name: getattr(greeting, name) for name in names}
+            self.write(file, room, type(greeting), fields, before)
             self.greeting.pop(0)
 
-    def write(self, file: int, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+    def write(
+        self,
+        file: int,
+        room: Room,
+        kind: type[KnownEvent],
+        fields: dict[str, Any],
+        before: type[KnownEvent] | None = None,
+    ) -> None:
         """Write one event under the next number.
+
+        Args:
+            file: The spool.
+            room: What is left of its disk.
+            kind: The kind of event.
+            fields: What it says.
+            before: The event that it must stand before, and shares the fate of.
 
         Raises:
             Exception: It is not in the spool, and its number is not used up.
         """
         prepare_fields(fields)
         line = check_size(encode_line(kind(self.w, self.n, time.time_ns() // 1000, **fields)))
+        self.room = 0
+        self.room = room.claim(file, len(line), before or kind)
         try:
             write_line(file, b"\n" + line if self.is_torn else line)
         except TornWrite as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplog.home import SPOOL_MODE, document_path, make_folder, spool_path
 from steplog.names import check_run_id, propose_run_id
+from steplog.room import Room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,10 +47,12 @@ def append_line(home: Path, run_id: str, line: bytes) -> None:
 
     Raises:
         InvalidName: The run id is none.
+        NoRoom: The disk is full but for what is left to others; nothing was written.
         OSError: It could not be written; the spool has at most a torn piece of it.
     """
     fd = open_spool(home, run_id)
     try:
+        Room().claim(fd, len(line))
         write_line(fd, line)
     finally:
         os.close(fd)

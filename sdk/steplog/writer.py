@@ -16,6 +16,7 @@ from steplog.errors import TrackingError, describe
 from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Track
 from steplog.interrupts import comes_from_signal_handler, is_under_way
 from steplog.pen import Pen, opening
+from steplog.room import Room
 from steplog.spool import CLOSED, open_spool
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Writer:
         self.run_id = run_id
         self._on_open = on_open
         self._file = fd
+        self._room = Room()
         self._take_new_pen(Pen(opening()))
         self._lost = 0
         self._lost_reason = ""
@@ -91,8 +93,10 @@ class Writer:
                 event = Track(pen.w, pen.n, stamp, task=task, step=step, values=values)
                 line = encode_plain(event) + b"\n"
                 size = len(line)
-                if size <= MAX_LINE_BYTES:
+                room = pen.room - size
+                if room >= 0:
                     if _write(pen.fd, line) == size:
+                        pen.room = room
                         pen.n += 1
                         if pen.waiting:
                             pen.put_back()
@@ -146,7 +150,7 @@ class Writer:
         try:
             pen = self._take_pen()
             if pen is not None:
-                self._get_ready(pen)
+                self._get_ready(pen, Join)
                 pen.put_back()
         except Exception as error:  # noqa: BLE001  # tried again before the next event
             self._put_back(error, pen)
@@ -207,29 +211,30 @@ class Writer:
 
     def _write(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
         try:
-            self._get_ready(pen)
-            pen.write(self._file, kind, fields)
+            self._get_ready(pen, kind)
+            pen.write(self._file, self._room, kind, fields)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
             self._file = CLOSED  # somebody closed all descriptors, as programs do to be daemons
-            self._get_ready(pen)
-            pen.write(self._file, kind, fields)
+            self._get_ready(pen, kind)
+            pen.write(self._file, self._room, kind, fields)
         if self._has_left:
             self._shut(pen)  # or a run that was left would look alive
         elif not self._lost:
             pen.fd = self._file
 
-    def _get_ready(self, pen: Pen) -> None:
-        """Open the spool, and write what must stand in it before the next event."""
+    def _get_ready(self, pen: Pen, kind: type[KnownEvent]) -> None:
+        """Open the spool, and write what must stand in it before an event of this kind."""
         if self._file == CLOSED:
-            self._file = open_spool(self.home, self.run_id)
+            self._file, self._room = open_spool(self.home, self.run_id), Room()
             self._on_open()
         self._is_untouched_copy = False
-        pen.greet(self._file)
+        pen.greet(self._file, self._room, kind)
         lost = self._lost
         if lost:
-            pen.write(self._file, Lost, {"count": lost, "reason": self._lost_reason})
+            told = {"count": lost, "reason": self._lost_reason}
+            pen.write(self._file, self._room, Lost, told, kind)
             with self._tally:
                 self._lost -= lost
 

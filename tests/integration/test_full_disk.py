@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import steplog
 from steplog.events import Leave, Lost, Malformed
 from tests.conftest import events, is_gapless, run_program, tracked
+from tests.disks import MEBIBYTE, fill, mounted_or_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,38 +23,12 @@ _TEXT = "x" * 3000
 def small_disk(
     request: pytest.FixtureRequest, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Put the home on a disk of its own with little room; its mount point."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if request.param == "tmpfs":
-        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)]
-    else:
-        image = tmp_path / "image"
-        with image.open("wb") as file:
-            file.truncate(1024 * 1024)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image], check=True)
-        command = ["mount", "-o", "loop", str(image), str(mount)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.strip()}")
-    monkeypatch.setenv("STEPLOG_HOME", str(mount / "home"))
-    yield mount
-    subprocess.run(["umount", "--lazy", mount], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all the room that a disk has left; the file that has it."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (4096, 512, 1):
-            try:
-                while file.write(b"x" * size) == size:
-                    pass
-            except OSError:
-                continue
-    return filler
+    """Put the home on a disk of its own that may be used to its last byte; its mount point."""
+    size_bytes = 65_536 if request.param == "tmpfs" else MEBIBYTE
+    with mounted_or_skipped(tmp_path / "disk", request.param, size_bytes) as mount:
+        monkeypatch.setenv("STEPLOG_HOME", str(mount / "home"))
+        monkeypatch.setenv("STEPLOG_MIN_FREE", "0")
+        yield mount
 
 
 def test_task_goes_on_while_the_disk_is_full(

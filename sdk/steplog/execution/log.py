@@ -6,8 +6,10 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.errors import NoRoom
 from steplog.execution.warning import warn
 from steplog.home import catalog_folder, make_folder
+from steplog.room import Room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,19 +39,25 @@ class Log:
         for folder in (home, self._catalog, self._catalog / run_id):
             make_folder(folder)
         self._file = os.open(self._catalog / run_id / self._name, _FLAGS, _MODE)
+        self._room = Room()
         self._is_failed = False
 
     def write(self, printed: bytes) -> None:
-        """Append; from the first failure on, which is warned of, no more."""
+        """Append; from the first failure on, which is warned of, no more.
+
+        A disk that is full but for the last `min_free` is such a failure.
+        """
         if self._is_failed:
             return
         try:
+            self._room.claim(self._file, len(printed))
             while printed:
                 printed = printed[os.write(self._file, printed) :]
-        except OSError as error:
+        except (OSError, NoRoom) as error:
             self._is_failed = True
+            reason = error.strerror if isinstance(error, OSError) else error
             warn(
-                f"what the command prints is no longer kept in {self._name} ({error.strerror}), "
+                f"what the command prints is no longer kept in {self._name} ({reason}), "
                 "and the command goes on; see that the disk has room"
             )
 

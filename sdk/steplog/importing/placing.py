@@ -12,6 +12,7 @@ from steplog.decoding import decode
 from steplog.errors import RunNotFound
 from steplog.events import MAX_LINE_BYTES, Open
 from steplog.home import SPOOL_MODE, document_path, make_folder, spool_folder, spool_path
+from steplog.room import Room
 from steplog.store_reader import NothingFolded, find_run, snapshot
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
 
     Raises:
         FileExistsError: The run has a spool by now; it is as it was.
+        NoRoom: The disk is full but for what is left to others; there is no spool.
         Exception: What the lines raise, or OSError; there is no spool.
     """
     folder = spool_folder(home)
@@ -55,13 +57,22 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
     make_folder(folder)
     with _unfinished(folder) as (fd, name):
         with os.fdopen(fd, "wb", closefd=False) as file:
-            file.writelines(lines)
+            file.writelines(_while_there_is_room(fd, lines))
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)
         os.fsync(fd)
         # Given any descriptor, linkat(2) is called, which follows the link in /proc.
         os.link(name, spool_path(home, run_id), src_dir_fd=fd, follow_symlinks=True)
     _make_durable(folder)
+
+
+def _while_there_is_room(fd: int, lines: Iterable[bytes]) -> Iterator[bytes]:
+    room, left = Room(), 0
+    for line in lines:
+        left -= len(line)
+        if left < 0:
+            left = room.claim(fd, len(line))
+        yield line
 
 
 @contextlib.contextmanager
