@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,9 @@ def comes_from_signal_handler(error: BaseException) -> bool:
     signal = sys.modules.get("signal")  # imported if there are handlers
     if len(codes) == 1 or signal is None:  # raised right where it was caught, as nearly all are
         return False
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
-    return not codes.isdisjoint(map(_code_of, handlers))
+    # Without its enums: a full disk has one event after another ask this.
+    handlers = map(_signal.getsignal, range(1, signal.NSIG))
+    return not codes.isdisjoint(map(_code_of, filter(None, handlers)))
 
 
 def _code_of(handler: Any) -> CodeType | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplog import forks, losses
 from steplog.encoding import check_size, encode_plain, prepare, prepare_each, prepare_fields
-from steplog.errors import TrackingError, describe
+from steplog.errors import NoRoom, TrackingError, describe
 from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Track
 from steplog.interrupts import comes_from_signal_handler, is_under_way
 from steplog.pen import Pen, opening
@@ -246,7 +246,7 @@ class Writer:
 
     def _put_back(self, error: Exception, pen: Pen | None) -> None:
         """Put the pen back after an error; let pass, without it, what a signal handler raised."""
-        if comes_from_signal_handler(error):
+        if not isinstance(error, NoRoom) and comes_from_signal_handler(error):
             self._renew()
             raise error
         if pen is not None:
