@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from steplog import losses
 from steplog.errors import NoRoom
 from steplog.events import MAX_LINE_BYTES, End, Event, Join, Leave, Track
+from steplog.interrupts import comes_from_signal_handler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,17 +106,20 @@ def min_free(where: int | Path) -> int:
             f"{VARIABLE} is no number of bytes ({text[:80]!r}), and the default holds; "
             "write 67108864, say, or 0 to leave nothing free."
         )
-    try:
-        disk = os.statvfs(where)
-    except OSError:  # a file system that does not say; a write will
-        return 0
-    return min(MAX_MIN_FREE, disk.f_blocks * disk.f_frsize // _SHARE_OF_SIZE)
+    disk = _look_at(where)
+    return min(MAX_MIN_FREE, disk.f_blocks * disk.f_frsize // _SHARE_OF_SIZE) if disk else 0
 
 
 def free_bytes(where: int | Path) -> int:
     """Return how many bytes of a disk this user may still write; very many where nobody knows."""
+    disk = _look_at(where)
+    return disk.f_bavail * disk.f_frsize if disk and disk.f_blocks else _VERY_MANY
+
+
+def _look_at(where: int | Path) -> os.statvfs_result | None:
     try:
-        disk = os.statvfs(where)
-    except OSError:
-        return _VERY_MANY
-    return disk.f_bavail * disk.f_frsize if disk.f_blocks else _VERY_MANY
+        return os.statvfs(where)
+    except OSError as error:  # a file system that does not say; a write will
+        if comes_from_signal_handler(error):
+            raise
+        return None
