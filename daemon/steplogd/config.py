@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True):
         idle_seconds: How long a run of visitors alone is silent before it ends.
         sweep_seconds: How often all spools are looked at for what no notification told.
         shutdown_seconds: How long batches in flight are waited for at the end.
+        min_free: Bytes of the home's disk that run logs do not grow into; without it, what tasks
+            leave free: STEPLOG_MIN_FREE, else a twentieth of the disk and at most 64 MiB.
     """
 
     home: str = ""
@@ -47,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     idle_seconds: float = 3600.0
     sweep_seconds: float = 5.0
     shutdown_seconds: float = 10.0
+    min_free: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"{where}: write each backend as a table: [[backend]]")
     _refuse_unknown(content, Settings.__struct_fields__, where)
     settings = _convert(content, Settings, where)
-    _refuse_not_positive(settings, where)
+    _refuse_out_of_range(settings, where)
     backends = tuple(_backend(table, where, number) for number, table in enumerate(tables, 1))
     _refuse_same_names(backends, where)
     return Config(_home(settings), settings, backends)
@@ -188,10 +191,15 @@ def _refuse_same_names(backends: tuple[BackendConfig, ...], where: str) -> None:
             raise ConfigError(f"{where}: two backends are named {name!r}; give each a name.")
 
 
-def _refuse_not_positive(settings: Settings, where: str) -> None:
+def _refuse_out_of_range(settings: Settings, where: str) -> None:
     for field, value in msgspec.structs.asdict(settings).items():
         if field.endswith("_seconds") and not 0 < value < float("inf"):
             raise ConfigError(f"{where}: {field} must be more than 0, not {value}.")
+    if settings.min_free is not None and settings.min_free < 0:
+        raise ConfigError(
+            f"{where}: min_free must be a number of bytes, 0 to use the disk to its end, "
+            f"not {settings.min_free}."
+        )
 
 
 def _home(settings: Settings) -> Path:

@@ -12,6 +12,7 @@ from steplog.run_log import write_run_log
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steplogd.home_disk import HomeDisk
     from steplogd.store.documents import Documents
 
 
@@ -21,18 +22,21 @@ class DocumentWriter:
     Args:
         home: Where the documents lie.
         documents: The store, which knows what was written.
+        disk: Where the documents go; while it is short, none is written.
     """
 
-    def __init__(self, home: Path, documents: Documents) -> None:
+    def __init__(self, home: Path, documents: Documents, disk: HomeDisk) -> None:
         self._home = home
         self._documents = documents
+        self._disk = disk
         self._lock = threading.Lock()
 
     def write_outdated(self) -> dict[str, str]:
         """Write every document that is missing or outdated; on return they are on disk.
 
         Returns:
-            Why a document could not be written, by run id; that concerns no other document.
+            Why a document could not be written, by run id; that concerns no other document, but
+            for what stands under "", which concerns all.
 
         Raises:
             StoreError: The store cannot be used now.
@@ -40,6 +44,8 @@ class DocumentWriter:
         unwritten: dict[str, str] = {}
         with self._lock:
             for run_no, run_id, position, revision in self._documents.outdated():
+                if reason := self._disk.shortage():
+                    return unwritten | {"": reason}
                 try:
                     self._write(run_id)
                 except Exception as error:  # noqa: BLE001  # what one run holds may cost no other

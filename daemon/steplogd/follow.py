@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from steplogd.config import Config
-    from steplogd.line import Line
+    from steplogd.home_disk import HomeDisk
+    from steplogd.line import Line, Pass
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0
 _CHECKS_PER_GRACE: Final = 2
 _UNLISTED: Final = "spools cannot be listed"
 _UNCOMMITTED: Final = "run log cannot be committed"
+_SHORT: Final = "spools are not folded"
 _UNENDED: Final = "end of runs cannot be committed"
 
 _log = structlog.get_logger()
@@ -36,6 +38,7 @@ class Follower:
     Args:
         config: Where the spools are, and how often to look.
         line: Folds them; used by one thread at a time, through this class alone.
+        disk: Where the run logs grow; while it is short, nothing is folded.
         stop: The stop event.
         on_advance: Called with the numbers of runs whose log grew or changed.
         on_end: Called when the document of some run is missing or outdated.
@@ -45,6 +48,7 @@ class Follower:
         self,
         config: Config,
         line: Line,
+        disk: HomeDisk,
         stop: anyio.Event,
         *,
         on_advance: Callable[[set[int]], None],
@@ -53,6 +57,7 @@ class Follower:
         self._folder = spool_folder(config.home)
         self._settings = config.settings
         self._line = line
+        self._disk = disk
         self._stop = stop
         self._on_advance = on_advance
         self._on_end = on_end
@@ -134,20 +139,30 @@ class Follower:
         """Fold a piece of all that is marked; what is left of it stays marked."""
         run_ids, self._dirty, self._has_dirty = list(self._dirty), {}, anyio.Event()
         try:
-            done = await self.in_line(self._line.run, run_ids)
+            done = await self.in_line(self._fold_unless_short, run_ids)
         except StoreUnusable:
             raise
         except StoreError as error:
-            self._mark(run_ids)
-            self._say_once(_UNCOMMITTED, str(error))
-            await self.pause(_RETRY_SECONDS)
+            await self._fold_later(run_ids, _UNCOMMITTED, str(error))
             return
+        if isinstance(done, str):
+            await self._fold_later(run_ids, _SHORT, done)
+            return
+        self._say_mended(_SHORT)
         self._say_mended(_UNCOMMITTED)
         came_meanwhile, self._dirty = self._dirty, {}
         self._mark([*done.skipped, *came_meanwhile, *done.unfinished])
         self._on_advance(done.advanced)
         if done.late:
             self._on_end()
+
+    def _fold_unless_short(self, run_ids: list[str]) -> Pass | str:
+        return self._disk.shortage() or self._line.run(run_ids)
+
+    async def _fold_later(self, run_ids: list[str], trouble: str, reason: str) -> None:
+        self._mark(run_ids)
+        self._say_once(trouble, reason)
+        await self.pause(_RETRY_SECONDS)
 
     async def _end_once(self) -> None:
         try:

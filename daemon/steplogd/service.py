@@ -16,6 +16,7 @@ from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
 from steplogd.documents import DocumentWriter
 from steplogd.follow import Follower
+from steplogd.home_disk import HomeDisk
 from steplogd.line import Line
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _DELIVERY_CHECK_SECONDS: Final = 0.1
 _DOCUMENT_RETRY_SECONDS: Final = 30.0
+_ALL_DOCUMENTS_RETRY_SECONDS: Final = (
+    1.0  # the disk or the store is in the way, and soon may not be
+)
 _DOCUMENT_REST: Final = 4  # times as long as it took: lines after a run's end may keep coming
 _LEAST_CLOSE_SECONDS: Final = 1.0
 
@@ -176,14 +180,16 @@ class Service:
         self._cursors = Cursors(database)
         run_logs = RunLogs(database)
         self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
+        disk = HomeDisk(config.home, settings.min_free)
         self._follower = Follower(
             config,
             self._line,
+            disk,
             self._stop,
             on_advance=self._wake_exporters,
             on_end=lambda: self._has_ended.set(),
         )
-        self._documents = DocumentWriter(config.home, Documents(database))
+        self._documents = DocumentWriter(config.home, Documents(database), disk)
         self._cursors.configure([(backend.name, backend.type) for backend in config.backends])
         for backend in config.backends:
             self._add(backend)
@@ -231,7 +237,7 @@ class Service:
             began = anyio.current_time()
             await self._write_documents()
             await self._follower.pause(_DOCUMENT_REST * (anyio.current_time() - began))
-            with anyio.move_on_after(_DOCUMENT_RETRY_SECONDS if self._unwritten else None):
+            with anyio.move_on_after(_retry_seconds(self._unwritten)):
                 await self._has_ended.wait()
 
     async def _write_documents(self) -> None:
@@ -244,12 +250,20 @@ class Service:
         except StoreError as error:
             unwritten = {"": str(error)}
         for run_id, reason in unwritten.items() - self._unwritten.items():
-            _log.error("document cannot be written, trying again", run=run_id, reason=reason)
+            _log.error(
+                "document cannot be written, trying again", run=run_id or None, reason=reason
+            )
         self._unwritten = unwritten
 
     def _wake_exporters(self, run_nos: set[int]) -> None:
         for exporter in self._exporters:
             exporter.wake(run_nos)
+
+
+def _retry_seconds(unwritten: dict[str, str]) -> float | None:
+    if "" in unwritten:
+        return _ALL_DOCUMENTS_RETRY_SECONDS
+    return _DOCUMENT_RETRY_SECONDS if unwritten else None
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

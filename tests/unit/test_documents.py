@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from steplogd.documents import DocumentWriter
+from steplogd.home_disk import HomeDisk
 from steplogd.store.documents import Documents
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.lines import Scribe, fold
@@ -24,8 +25,14 @@ class Shelf:
 
     def __init__(self, database: Database, home: Path) -> None:
         self.folder = home / "runs"
-        self.writer = DocumentWriter(home, Documents(database))
+        self.home = home
+        self._documents = Documents(database)
+        self.writer = self.writer_on(HomeDisk(home, 0))
         self._run_logs = RunLogs(database)
+
+    def writer_on(self, disk: HomeDisk) -> DocumentWriter:
+        """Return a writer to which the home lies on this disk."""
+        return DocumentWriter(self.home, self._documents, disk)
 
     def commit(self, folding: Fold, run_id: str = "r", run_no: int = 0) -> int:
         """Commit a fold under a name; return the run's number."""
@@ -126,3 +133,17 @@ def test_a_store_that_was_taken_away_is_told(shelf: Shelf, tmp_path: Path) -> No
     (tmp_path / "steplog.db").unlink()
 
     assert "r" in shelf.writer.write_outdated()
+
+
+def test_no_document_is_written_into_the_last_of_the_disk(shelf: Shelf, tmp_path: Path) -> None:
+    """It is said once for all of them, and they come when there is room."""
+    for run_id in ("a", "b"):
+        shelf.commit(finished(loss=0.5), run_id)
+    unwritten = shelf.writer_on(HomeDisk(tmp_path, 2**62)).write_outdated()
+    meanwhile = shelf.folder.exists()
+    again = shelf.writer.write_outdated()
+
+    assert list(unwritten) == [""]
+    assert "(min_free), which are left to tasks: free some" in unwritten[""]
+    assert (meanwhile, again) == (False, {})
+    assert shelf.metrics("a") == shelf.metrics("b") == {"loss": 0.5}

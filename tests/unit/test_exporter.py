@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import structlog
 from anyio import to_thread
 
 from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.courier import Unnoted
 from steplogd.delivery.exporter import Exporter
 from tests.conftest import wait_until
 from tests.guard import RULES
@@ -231,6 +233,30 @@ async def test_a_store_that_fails_at_the_start_is_waited_for() -> None:
         stop.set()
 
     assert courier.calls == {1: 1}
+
+
+async def test_what_cannot_be_noted_is_tried_again_and_is_not_the_backends_fault() -> None:
+    """It is said once, and the backend passes for well."""
+
+    def act(_: int) -> bool:
+        if courier.calls[1] < 5:
+            raise Unnoted("the disk is full")
+        return False
+
+    courier, ledger, stop = Courier(act), Ledger(1), anyio.Event()
+    exporter = build(courier, ledger)
+    with structlog.testing.capture_logs() as logged:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exporter.run, stop)
+            await until_idle(exporter)
+            stop.set()
+
+    assert courier.calls == {1: 5}
+    assert ledger.health == [""]
+    assert [entry["event"] for entry in logged] == [
+        "what was sent cannot be noted, trying again",
+        "what was sent is noted",
+    ]
 
 
 async def test_to_stop_waits_for_what_is_in_flight_and_begins_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
@@ -9,7 +10,7 @@ import structlog
 from steplogd.delivery.contract import Observation, ReachableSession, Refused, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from steplogd.delivery.contract import Backend, Session
 
@@ -17,6 +18,10 @@ ObservationRow = tuple[int, tuple[str, ...], int, str, int, int, Any]
 """The fields of an `Observation`."""
 
 _log = structlog.get_logger()
+
+
+class Unnoted(Exception):
+    """What a backend took cannot be noted in the store now; it is noted later, not sent again."""
 
 
 class PendingRun(Protocol):
@@ -114,15 +119,19 @@ class Courier:
         self._sessions: dict[int, Session] = {}
         self._replays: dict[int, int] = {}
         self._busy: set[int] = set()
+        self._unnoted: dict[int, Callable[[], None]] = {}
 
     def advance(self, run_no: int) -> bool:
         """Deliver the next batch of a run, or else its state; return whether there may be more.
 
         Raises:
+            Unnoted: The store cannot be written now, by a full disk say.
             Exception: What the backend raised; nothing after the last acknowledgement is lost.
         """
         self._busy.add(run_no)
         try:
+            if note := self._unnoted.pop(run_no, None):
+                self._note(run_no, note)
             return self._advance(run_no)
         except SystemExit as error:  # some trackers' packages exit; that is not theirs to decide
             raise RuntimeError(f"the backend tried to exit: {error.code}") from error
@@ -158,6 +167,8 @@ class Courier:
                 self._deliver(parcel, [Observation(*row) for row in rows])
             else:
                 self._settle(session, run_no, pending)
+        except Unnoted:
+            raise
         except BaseException:
             self.forget(run_no)  # whatever broke it, the next attempt starts afresh
             raise
@@ -170,10 +181,11 @@ class Courier:
         session = self._sessions.get(run_no)
         if session is None:
             session = self._backend.open(info_of(pending.run))
-            if isinstance(session, ReachableSession):
-                self._ledger.note_counterpart(self.name, run_no, dict(session.counterpart))
             self._sessions[run_no] = session
             self._replays[run_no] = pending.replay
+            if isinstance(session, ReachableSession):
+                note, address = self._ledger.note_counterpart, dict(session.counterpart)
+                self._note(run_no, partial(note, self.name, run_no, address))
         return session
 
     def _deliver(self, parcel: _Parcel, batch: list[Observation]) -> None:
@@ -192,11 +204,14 @@ class Courier:
 
     def _acknowledge(self, parcel: _Parcel, positions: list[int], refusal: str = "") -> None:
         _, run_no, replay, is_retry = parcel
+        name, ledger = self.name, self._ledger
         if is_retry:
-            self._ledger.retried(self.name, run_no, positions, refusal, replay=replay)
+            retried = ledger.retried
+            self._note(run_no, partial(retried, name, run_no, positions, refusal, replay=replay))
             return
         dead = dict.fromkeys(positions, refusal) if refusal else None
-        self._ledger.acknowledge(self.name, run_no, positions[-1], dead, replay=replay)
+        acknowledge = ledger.acknowledge
+        self._note(run_no, partial(acknowledge, name, run_no, positions[-1], dead, replay=replay))
 
     def _set_aside(self, parcel: _Parcel, observation: Observation, reason: str) -> None:
         self._acknowledge(parcel, [observation.position], reason)
@@ -216,7 +231,18 @@ class Courier:
         except Refused as refusal:
             reason = str(refusal) or "refused"
             _log.warning("run refused", backend=self.name, run=run["run_id"], reason=reason)
-        self._ledger.settle(self.name, run_no, run["revision"], reason, replay=pending.replay)
+        settle, revision = self._ledger.settle, run["revision"]
+        self._note(
+            run_no, partial(settle, self.name, run_no, revision, reason, replay=pending.replay)
+        )
+
+    def _note(self, run_no: int, note: Callable[[], None]) -> None:
+        """Note what arrived; where that fails, keep it, as nothing more may be sent before it."""
+        try:
+            note()
+        except Exception as error:
+            self._unnoted[run_no] = note
+            raise Unnoted(str(error)) from error
 
     def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
         if run["status"] != "PROCESSING":

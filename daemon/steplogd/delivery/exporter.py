@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 
 from steplogd.core.retry import delay_seconds
 from steplogd.delivery.contract import Refused, Unavailable
+from steplogd.delivery.courier import Unnoted
 from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from steplogd.delivery.courier import Courier, Ledger
 
 _MAX_ERROR_CHARACTERS: Final = 500
+_MOST_UNNOTED_FAILURES: Final = 5  # the store is at hand: seconds after it can be written it is
 _log = structlog.get_logger()
 
 
@@ -58,6 +60,7 @@ class Exporter:
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
         self._failure: str | None = None  # what an earlier daemon noted is not known here
+        self._unnoted = ""
         self.is_idle = anyio.Event()
 
     async def run(self, stop: anyio.Event) -> None:
@@ -121,11 +124,24 @@ class Exporter:
 
     async def _note_failure(self, error: Exception) -> None:
         reason = _reason(error)
+        if isinstance(error, Unnoted):
+            self._say_unnoted(reason)
+            return
         if reason != self._failure:
             _log.warning("backend unavailable", backend=self.name, reason=reason)
             await self._note_health(reason)
 
+    def _say_unnoted(self, reason: str) -> None:
+        if reason != self._unnoted:
+            self._unnoted = reason
+            _log.error(
+                "what was sent cannot be noted, trying again", backend=self.name, reason=reason
+            )
+
     async def _note_success(self) -> None:
+        if self._unnoted:
+            self._unnoted = ""
+            _log.info("what was sent is noted", backend=self.name)
         if self._failure:
             _log.info("backend answers again", backend=self.name)
         if self._failure != "":
@@ -146,9 +162,11 @@ def _delay(failures: int, error: Exception) -> float:
     asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
     if isinstance(error, Refused):  # of a whole run: somebody has to do something first
         failures = 100
+    if isinstance(error, Unnoted):
+        failures = min(failures, _MOST_UNNOTED_FAILURES)
     return delay_seconds(failures, random.random(), asked)  # noqa: S311  # nothing to be secret
 
 
 def _reason(error: Exception) -> str:
-    kind = "" if isinstance(error, (Unavailable, Refused)) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, (Unavailable, Refused, Unnoted)) else f"{type(error).__name__}: "
     return without_secrets(f"{kind}{error}")[:_MAX_ERROR_CHARACTERS]
