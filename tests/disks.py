@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
 
@@ -59,12 +61,33 @@ def mounted(
         subprocess.run(["umount", "--lazy", mount], check=True, timeout=30)
 
 
+def make_read_only(disk: Path) -> None:
+    """Let an ext4 file system meet an error, by which it is read-only from now on.
+
+    What was written before is on the device. It must be mounted with `errors=remount-ro`.
+    """
+    os.sync()
+    device = os.stat(disk).st_dev  # noqa: PTH116
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
+
+
+def mount_again(disk: Path, flags: str = "errors=remount-ro") -> None:
+    """Mount an ext4 file system anew, as soon as nobody uses it any more."""
+    unmount = ["umount", str(disk)]
+    wait_until(lambda: subprocess.run(unmount, capture_output=True, check=False).returncode == 0)
+    image = str(disk.with_name(f"{disk.name}.image"))
+    subprocess.run(["mount", "-o", f"loop,{flags}", image, disk], check=True, timeout=30)
+
+
 @contextlib.contextmanager
-def mounted_or_skipped(mount: Path, kind: str, *arguments: object) -> Iterator[Path]:
+def mounted_or_skipped(
+    mount: Path, kind: str, size_bytes: int = MEBIBYTE, *options: str, flags: str = ""
+) -> Iterator[Path]:
     """Mount a disk as `mounted` does; where there is none to be had, skip the test."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(mounted(mount, kind, *arguments))  # type: ignore[arg-type]
+            stack.enter_context(mounted(mount, kind, size_bytes, *options, flags=flags))
         except CannotMount as error:
             pytest.skip(str(error))
         yield mount
@@ -74,13 +97,24 @@ def fill(disk: Path, leave_bytes: int = 0) -> Path:
     """Take all the room that a disk has, but for so many bytes; the file that has it."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
-        for size in (65_536, 4096, 512, 1):
-            try:
+        for size in (65_536, 4096, 512, 1, 4096, 512, 1):
+            with contextlib.suppress(OSError):
                 while free_bytes(disk) - size >= leave_bytes and file.write(b"x" * size) == size:
                     pass
-            except OSError:
-                continue
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())  # ext4 sets more aside than is needed in the end
     return filler
+
+
+def use_up_files(disk: Path) -> list[Path]:
+    """Make empty files until no further one can be made; they take no room otherwise."""
+    made: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            path = disk / f"empty-{len(made)}"
+            path.touch()
+            made.append(path)
+    return made
 
 
 def free_bytes(disk: Path) -> int:

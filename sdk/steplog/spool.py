@@ -27,6 +27,9 @@ LOCK_PAUSE_SECONDS: Final = 0.001
 CLOSED: Final = -1
 """No descriptor: a write to it fails."""
 
+BROKEN: Final = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV)
+"""What a write says whose file system broke; the path may lead to one that was mounted anew."""
+
 _PROPOSALS: Final = 50
 
 

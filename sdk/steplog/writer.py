@@ -17,7 +17,7 @@ from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Track
 from steplog.interrupts import comes_from_signal_handler, is_under_way
 from steplog.pen import Pen, opening
 from steplog.room import Room
-from steplog.spool import CLOSED, open_spool
+from steplog.spool import BROKEN, CLOSED, open_spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +33,6 @@ _INFINITY: Final = float("inf")
 _MINUS_INFINITY: Final = -_INFINITY
 _MAX_REASON_CHARACTERS: Final = 500
 _MAX_PARAMETERS_BYTES: Final = MAX_LINE_BYTES // 2  # leaves room for whatever else is in the line
-
 _write: Final = os.write
 _now_ns: Final = time.time_ns
 
@@ -214,9 +213,12 @@ class Writer:
             self._get_ready(pen, kind)
             pen.write(self._file, self._room, kind, fields)
         except OSError as error:
-            if error.errno != errno.EBADF:
+            if error.errno == errno.EBADF:
+                self._file = CLOSED  # somebody closed all descriptors, as programs do to be daemons
+            elif error.errno in BROKEN:
+                self._shut(pen)
+            else:
                 raise
-            self._file = CLOSED  # somebody closed all descriptors, as programs do to be daemons
             self._get_ready(pen, kind)
             pen.write(self._file, self._room, kind, fields)
         if self._has_left:

@@ -12,7 +12,15 @@ import steplog
 from steplog.events import Join, Leave, Lost
 from tests.commands import STEPLOG
 from tests.conftest import DEADLINE_SECONDS, events, run_program, start_program, tracked, wait_until
-from tests.disks import MEBIBYTE, fill, free_bytes, mounted_or_skipped
+from tests.disks import (
+    MEBIBYTE,
+    fill,
+    free_bytes,
+    make_read_only,
+    mount_again,
+    mounted_or_skipped,
+    use_up_files,
+)
 from tests.execs import run_exec
 
 if TYPE_CHECKING:
@@ -178,3 +186,45 @@ def test_a_twentieth_of_a_small_disk_is_left_without_being_asked(
 
     assert abs(free_bytes(disk) - size // 20) < 4 * _BLOCK
     assert lost_in(disk / "home") + len(tracked(disk / "home")) == 2000
+
+
+def test_tracking_goes_on_where_a_broken_disk_is_mounted_anew(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read-only costs what is tracked meanwhile; the spool is opened again where its path leads."""
+    flags = "errors=remount-ro"
+    with mounted_or_skipped(tmp_path / "disk", "ext4", 4 * MEBIBYTE, flags=flags) as mount:
+        monkeypatch.setenv("STEPLOG_HOME", str(mount / home.name))
+        with steplog.start_run("r") as run:
+            run.track_this(step=0, loss=0.5)
+            make_read_only(mount)
+            for step in range(1, 6):
+                run.track_this(step=step, loss=0.5)
+            mount_again(mount)
+            run.track_this(step=6, loss=0.5)
+        found = events(mount / home.name, "r")
+
+    assert [type(event).__name__ for event in found] == (
+        ["Open", "Join", "Track", "Lost", "Track", "Leave"]
+    )
+    assert [event.count for event in found if isinstance(event, Lost)] == [5]
+
+
+def test_run_without_a_file_to_be_had_begins_when_there_is_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that has room, but can hold no further file, costs what is tracked meanwhile."""
+    with mounted_or_skipped(tmp_path / "disk", "ext4", 4 * MEBIBYTE, "-N", "32") as mount:
+        monkeypatch.setenv("STEPLOG_HOME", str(mount / home.name))
+        last = use_up_files(mount)
+        with steplog.start_run("r", tag="t") as run:
+            for step in range(5):
+                run.track_this(step=step, loss=0.5)
+            for path in last[-3:]:
+                path.unlink()
+            run.track_this(step=5, loss=0.5)
+        found = events(mount / home.name, "r")
+
+    assert [type(event).__name__ for event in found] == ["Open", "Join", "Lost", "Track", "Leave"]
+    assert [event.count for event in found if isinstance(event, Lost)] == [5]
+    assert ["No space left" in record.getMessage() for record in caplog.records] == [True]

@@ -72,7 +72,10 @@ class Writer(Actor):
         key: What it tracks under; nobody else does.
         kind: What it tracks; see `value_of`.
         oracle: What it was given, and what returned.
+        program: What it runs.
     """
+
+    program = "tests.torture.writing"
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class Writer(Actor):
     def start(self, *, wait: bool = True) -> Writer:
         """Start it; with `wait`, it has tracked something on return."""
         what = [str(self._oracle_path), self.run_id, self.key, self.kind, str(self._pace)]
-        self._start(["tests.torture.writing", *what], self._log)
+        self._start([self.program, *what], self._log)
         return self.wait_for_call() if wait else self
 
     def wait_for_call(self) -> Writer:

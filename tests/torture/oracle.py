@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_COUNTERS: Final = struct.Struct("=qqq")
+_COUNTERS: Final = struct.Struct("=qqqq")
 _ISSUED: Final = 0
 _RETURNED: Final = 8
 _STOP: Final = 16
+_REFUSED: Final = 24
 _ONE: Final = struct.Struct("=q")
 
 SMALL_EVERY: Final = 5
@@ -55,6 +56,15 @@ class Oracle:
     @returned.setter
     def returned(self, count: int) -> None:
         _ONE.pack_into(self._memory, _RETURNED, count)
+
+    @property
+    def refused(self) -> int:
+        """How often a call raised, and was made again."""
+        return self._get(_REFUSED)
+
+    @refused.setter
+    def refused(self, count: int) -> None:
+        _ONE.pack_into(self._memory, _REFUSED, count)
 
     @property
     def is_over(self) -> bool:
