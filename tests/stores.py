@@ -23,7 +23,7 @@ class Store:
         self.home = home
         self.connection = sqlite3.connect(home / "steplog.db", isolation_level=None)
         self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 2; COMMIT")
+        self.connection.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = 3; COMMIT")
         self.positions: dict[int, int] = {}
         self.series: dict[tuple[int, int, int, Any], int] = {}
 

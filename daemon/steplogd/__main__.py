@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; systemd is told not to restart after it
+EXIT_LATER: Final = 75  # EX_TEMPFAIL: try again later
 EXIT_HELD: Final = 73  # EX_CANTCREAT: another daemon holds the home
 _LAST_WORDS_SECONDS: Final = 0.5
 _COMMANDS: Final = (
@@ -49,7 +50,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from steplog.errors import SteplogError
     from steplogd.config import ConfigError
     from steplogd.holder import HomeHeld
-    from steplogd.store.database import StoreError
+    from steplogd.store.database import StoreBusy, StoreError, StoreUnusable
 
     try:
         return int(parsed.function(parsed))
@@ -57,6 +58,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(str(error), EXIT_CONFIG)
     except HomeHeld as error:
         return _fail(str(error), EXIT_HELD)
+    except StoreUnusable as error:
+        return _fail(f"{error}; {error.ADVICE}", 1)
+    except StoreBusy as error:
+        return _fail(str(error), EXIT_LATER)
     except (StoreError, SteplogError) as error:
         return _fail(str(error), 1)
     except OSError as error:

@@ -34,7 +34,7 @@ class Bystander:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._database = Database(database_path(config.home))
+        self._database = Database(database_path(config.home), is_onlooker=True)
         self._run_logs = RunLogs(self._database)
         self._cursors = Cursors(self._database)
         self._sizes = Spools(config.home, {}).sizes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class DocumentWriter:
 
         Raises:
             StoreError: The store cannot be used now.
+            StoreUnusable: It is broken.
         """
         unwritten: dict[str, str] = {}
         with self._lock:
@@ -49,6 +51,8 @@ class DocumentWriter:
                 try:
                     self._write(run_id)
                 except Exception as error:  # noqa: BLE001  # what one run holds may cost no other
+                    if isinstance(error.__cause__, sqlite3.Error):
+                        self._documents.blame(error.__cause__)
                     unwritten[run_id] = f"{type(error).__name__}: {error}"
                 else:
                     self._documents.written(run_no, position, revision)

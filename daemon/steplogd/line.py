@@ -120,6 +120,8 @@ class Line:
             raise
         except Exception as error:  # noqa: BLE001  # a defect of ours may cost one run, never the daemon
             if len(run_ids) == 1:
+                if run_ids[0] not in self.spools.unreadable():
+                    self._run_logs.check_sound()  # what nobody could have written is a broken store
                 self.spools.refuse(run_ids[0], f"steplogd has a defect, report it: {error!r}")
                 return Pass()
             return _together([self.run([run_id]) for run_id in run_ids])

@@ -17,10 +17,12 @@ from steplogd.delivery.exporter import Exporter
 from steplogd.documents import DocumentWriter
 from steplogd.follow import Follower
 from steplogd.home_disk import HomeDisk
+from steplogd.intake.tail import list_spools
 from steplogd.line import Line
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
 from steplogd.store.documents import Documents
+from steplogd.store.holding import give_back, take
 from steplogd.store.run_logs import RunLogs
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ _ALL_DOCUMENTS_RETRY_SECONDS: Final = (
 )
 _DOCUMENT_REST: Final = 4  # times as long as it took: lines after a run's end may keep coming
 _LEAST_CLOSE_SECONDS: Final = 1.0
+_STORE_CHECK_SECONDS: Final = 1.0
+_LOCK_SECONDS: Final = 0.5  # to wait for a lock at the start, where nobody can stop us meanwhile
 
 _log = structlog.get_logger()
 
@@ -80,7 +84,8 @@ class Service:
         """Serve for as long as the block lasts; then stop within `shutdown_seconds` and a bit.
 
         Raises:
-            StoreUnusable: The store is of another version, broken, or was taken away.
+            StoreUnusable: The store is of another version, broken, or was taken away; see `serve`.
+            StoreBusy: Another program has it locked.
             ConfigError: A backend cannot be built.
         """
         try:
@@ -92,7 +97,6 @@ class Service:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
-            _log.info("stopped", home=str(self._config.home))
 
     async def remaining(self) -> Remaining:
         """Return what is left to do.
@@ -158,6 +162,7 @@ class Service:
                     self._begin_to_stop()
                     guard.start_soon(self._cancel_late, stages.cancel_scope)
             guard.cancel_scope.cancel()
+        _log.info("stopped", home=str(self._config.home))
 
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Name all that runs at once; each ends soon after the stop event is set."""
@@ -169,6 +174,7 @@ class Service:
             follower.fold,
             follower.end_runs,
             self._write_documents_forever,
+            self._watch_store,
             *exporters,
         ]
 
@@ -176,7 +182,9 @@ class Service:
         config, settings = self._config, self._settings
         make_folder(config.home)
         make_folder(spool_folder(config.home))
-        database = self._database = Database(database_path(config.home))
+        database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
+        self._database = database
+        take(database, lambda: dict(list_spools(spool_folder(config.home))))
         self._cursors = Cursors(database)
         run_logs = RunLogs(database)
         self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
@@ -212,7 +220,7 @@ class Service:
                     closing.start_soon(self._close_courier, courier)
         if self._database is not None:
             with anyio.move_on_after(_LEAST_CLOSE_SECONDS):
-                await to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+                await to_thread.run_sync(_put_away, self._database, abandon_on_cancel=True)
 
     async def _close_courier(self, courier: Courier) -> None:
         try:
@@ -255,6 +263,13 @@ class Service:
             )
         self._unwritten = unwritten
 
+    async def _watch_store(self) -> None:
+        """Notice that the store is gone, or was found broken by who only tries again."""
+        while not self._stop.is_set():
+            if self._database is not None:
+                await to_thread.run_sync(self._database.check)
+            await self._follower.pause(_STORE_CHECK_SECONDS)
+
     def _wake_exporters(self, run_nos: set[int]) -> None:
         for exporter in self._exporters:
             exporter.wake(run_nos)
@@ -264,6 +279,11 @@ def _retry_seconds(unwritten: dict[str, str]) -> float | None:
     if "" in unwritten:
         return _ALL_DOCUMENTS_RETRY_SECONDS
     return _DOCUMENT_RETRY_SECONDS if unwritten else None
+
+
+def _put_away(database: Database) -> None:
+    give_back(database)
+    database.close()
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The version of the schema that this package reads, as the daemon sets it in `user_version`."""
 
 _BUSY_SECONDS: Final = 5.0

@@ -35,7 +35,7 @@ def test_a_store_that_the_daemon_is_just_making_is_nothing_folded(tmp_path: Path
 
 def test_a_store_of_another_version_is_refused(store: Store) -> None:
     """A schema of a later release is not guessed at."""
-    store.connection.execute("PRAGMA user_version = 3")
+    store.connection.execute("PRAGMA user_version = 4")
 
     with pytest.raises(StoreUnreadable, match=r"version 3.*version 2"):
         read_run_log(store.home, "r")

@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     """List the letters, or act on them; returns 0, or for `retry` what became of it."""
     config = load_config(find_config(arguments.config))
     configured = [backend.name for backend in config.backends]
-    with _letters(config, arguments.run) as letters:
+    is_acting = arguments.action is not None
+    with _letters(config, arguments.run, is_acting=is_acting) as letters:
         # Letters outlive a backend that was taken out of the configuration.
         known = configured if arguments.action == "retry" else [*configured, *letters.backends()]
         if arguments.backend is not None:
@@ -94,8 +95,9 @@ def _retry(config: Config, backends: list[str], count: int, arguments: argparse.
 
 
 @contextlib.contextmanager
-def _letters(config: Config, run_id: str | None) -> Iterator[Letters]:
-    with contextlib.closing(Database(database_path(config.home))) as database:
+def _letters(config: Config, run_id: str | None, *, is_acting: bool = False) -> Iterator[Letters]:
+    path = database_path(config.home)
+    with contextlib.closing(Database(path, is_onlooker=not is_acting)) as database:
         check_run(run_id, database)
         yield Letters(database)
 

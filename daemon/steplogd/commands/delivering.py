@@ -18,6 +18,7 @@ from steplog.errors import SteplogError
 from steplogd.bystander import Bystander
 from steplogd.holder import HomeHeld, hold
 from steplogd.service import Remaining, Service, first_of
+from steplogd.serving import serve
 from steplogd.store.database import StoreError
 
 if TYPE_CHECKING:
@@ -113,17 +114,34 @@ def what_is_behind(left: Remaining, backends: Collection[str]) -> Iterator[str]:
 async def _by_itself(
     config: Config, timeout_seconds: float | None, goal: Goal
 ) -> tuple[Remaining, bool]:
-    service = Service(config)
-    is_done = False
-    async with service.started():
+    stop = anyio.Event()
+    give_up_at = anyio.current_time() + (
+        float("inf") if timeout_seconds is None else timeout_seconds
+    )
+
+    async def reach(service: Service) -> tuple[Remaining, bool]:
+        is_done = False
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_show_progress, service.remaining)
-            with anyio.move_on_after(timeout_seconds):
+            with anyio.CancelScope(deadline=give_up_at):
                 await goal.reached(service)
                 is_done = True
             tasks.cancel_scope.cancel()
         return await service.remaining(), is_done
-    raise AssertionError
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_at, give_up_at, stop)
+            reached = await serve(config, reach, stop)
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+    return reached
+
+
+async def _stop_at(when: float, stop: anyio.Event) -> None:
+    await anyio.sleep_until(when)
+    stop.set()
 
 
 async def _by_another(

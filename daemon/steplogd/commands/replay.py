@@ -69,5 +69,6 @@ def _set_back(config: Config, backend: str, run_id: str | None) -> int:
 
 
 def _refused(config: Config, backend: str, run_id: str | None) -> int:
-    with contextlib.closing(Database(database_path(config.home))) as database:
+    database_file = database_path(config.home)
+    with contextlib.closing(Database(database_file, is_onlooker=True)) as database:
         return len(Letters(database).of([backend], run_id))

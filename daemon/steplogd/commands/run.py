@@ -10,10 +10,14 @@ import anyio
 from steplogd.config import find_config, load_config
 from steplogd.holder import hold
 from steplogd.log import set_up_log
-from steplogd.service import Service
+from steplogd.service import first_of
+from steplogd.serving import serve
+from steplogd.store.breakage import StoreError
 
 if TYPE_CHECKING:
     import argparse
+
+    from anyio.abc import TaskStatus
 
     from steplogd.config import Config
 
@@ -37,12 +41,27 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     set_up_log()
     with hold(config.home):
-        anyio.run(_serve, config)
+        try:
+            anyio.run(_serve, config)
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
     return 0
 
 
 async def _serve(config: Config) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_await_signal, stop)
+        try:
+            await serve(config, lambda _: stop.wait(), stop)
+        except StoreError:
+            if not stop.is_set():
+                raise
+        tasks.cancel_scope.cancel()
+
+
+async def _await_signal(stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with Service(config).started():
-            async for _ in signals:
-                break
+        task_status.started()
+        async for _ in signals:
+            stop.set()

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def read_status(config: Config) -> Status:
     """Read the status from the store; changes nothing but to make an empty store when absent."""
-    database = Database(database_path(config.home))
+    database = Database(database_path(config.home), is_onlooker=True)
     try:
         cursors, offsets = Cursors(database), RunLogs(database).checkpoints()
         with database.reading() as connection:

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify; returns 0 when every backend is equal to the run log, 1 otherwise."""
     config = load_config(find_config(arguments.config))
     set_up_log(logging.WARNING)  # a bar shows the rest
-    with contextlib.closing(Database(database_path(config.home))) as database:
+    with contextlib.closing(Database(database_path(config.home), is_onlooker=True)) as database:
         check_run(arguments.run, database)
         verdicts = _verify(config, Standings(database), arguments.run)
     is_equal = all(verdict.is_equal for verdict in verdicts)

@@ -175,10 +175,14 @@ class ReachableSession(Session, Protocol):
 
 @runtime_checkable
 class ReadableSession(Session, Protocol):
-    """A session of a tracker that can be read back, as `steplogd verify` does; optional."""
+    """A session of a tracker that can be read back; optional.
+
+    `steplogd verify` reads it. So does delivery, when the store was lost and is folded again: then
+    what the tracker holds is not sent again. One that cannot be read back gets all of it again.
+    """
 
     def expected(self, batch: Sequence[Observation]) -> Iterable[Point]:
-        """Say what the tracker should hold once it has a batch; contacts nobody."""
+        """Say what the tracker should hold once it has a batch; changes nothing, contacts nobody."""
 
     def expected_state(self, run: RunInfo) -> Iterable[Point]:
         """Say what it should hold of the run itself once that is settled; contacts nobody."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
-from steplogd.delivery.contract import Observation, ReachableSession, Refused, RunInfo
+from steplogd.delivery.already_there import AlreadyThere
+from steplogd.delivery.contract import (
+    Observation,
+    ReachableSession,
+    ReadableSession,
+    Refused,
+    RunInfo,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from steplogd.delivery.contract import Backend, Session
 
@@ -47,6 +55,14 @@ class PendingRun(Protocol):
     def replay(self) -> int:
         """How often the cursor was set back; what is acknowledged names it."""
 
+    @property
+    def after(self) -> int:
+        """Where the cursor is."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the backend may hold more than its cursor says: the store was lost."""
+
 
 class Ledger(Protocol):
     """The store, as far as delivery needs it."""
@@ -56,6 +72,9 @@ class Ledger(Protocol):
 
     def pending(self, backend: str, run_no: int, count: int, size_bytes: int) -> PendingRun:
         """Return what a backend owes a run next."""
+
+    def observations(self, run_no: int, last: int) -> Iterator[ObservationRow]:
+        """Go through a run's observations up to a position."""
 
     def acknowledge(
         self,
@@ -118,6 +137,7 @@ class Courier:
         self._ledger = ledger
         self._sessions: dict[int, Session] = {}
         self._replays: dict[int, int] = {}
+        self._already: dict[int, AlreadyThere | None] = {}  # None: it cannot be read
         self._busy: set[int] = set()
         self._unnoted: dict[int, Callable[[], None]] = {}
 
@@ -141,6 +161,7 @@ class Courier:
     def forget(self, run_no: int) -> None:
         """Close a run's session, after a failure say; it is opened again when needed."""
         session = self._sessions.pop(run_no, None)
+        self._already.pop(run_no, None)
         self._replays.pop(run_no, None)
         if session is not None:
             session.close()
@@ -164,7 +185,11 @@ class Courier:
             rows = pending.due or pending.rows
             if rows and not is_state_due:
                 parcel = _Parcel(session, run_no, pending.replay, bool(pending.due))
-                self._deliver(parcel, [Observation(*row) for row in rows])
+                batch = [Observation(*row) for row in rows]
+                if pending.is_doubtful and not parcel.is_retry:
+                    self._deliver_missing(parcel, batch, pending.after)
+                else:
+                    self._deliver(parcel, batch)
             else:
                 self._settle(session, run_no, pending)
         except Unnoted:
@@ -187,6 +212,26 @@ class Courier:
                 note, address = self._ledger.note_counterpart, dict(session.counterpart)
                 self._note(run_no, partial(note, self.name, run_no, address))
         return session
+
+    def _deliver_missing(self, parcel: _Parcel, batch: list[Observation], after: int) -> None:
+        """Send what of a batch the tracker does not hold, if it can be asked; acknowledge all."""
+        already = self._already_there(parcel, after)
+        missing = batch if already is None else already.missing(batch)
+        if missing:
+            self._deliver(parcel, missing)
+        if missing[-1:] != batch[-1:]:
+            self._acknowledge(parcel, [batch[-1].position])
+
+    def _already_there(self, parcel: _Parcel, after: int) -> AlreadyThere | None:
+        """Ask the tracker, once in a session, what it holds; None if it cannot be read back."""
+        run_no, session = parcel.run_no, parcel.session
+        if run_no not in self._already:
+            self._already[run_no] = None
+            if isinstance(session, ReadableSession):
+                before = (Observation(*row) for row in self._ledger.observations(run_no, after))
+                with contextlib.suppress(Refused):
+                    self._already[run_no] = AlreadyThere(session, before)
+        return self._already[run_no]
 
     def _deliver(self, parcel: _Parcel, batch: list[Observation]) -> None:
         """Send a batch; one that is refused is halved, down to the culprits."""

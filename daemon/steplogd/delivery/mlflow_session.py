@@ -55,6 +55,7 @@ class MlflowSession:
         self._run = run
         self._find = find
         self._names = Names()
+        self._expected_names = Names()  # apart: it forgets which were changed once they are told
         self._found: Run | None = find(run)
 
     @property
@@ -85,11 +86,11 @@ class MlflowSession:
 
     def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
         """Say what MLflow should hold of these observations."""
-        return points.of_observations(batch, self._names)
+        return points.of_observations(batch, self._expected_names)
 
     def expected_state(self, run: RunInfo) -> Iterator[Point]:
         """Say what MLflow should hold of the run itself."""
-        return points.of_state(run, self._names)
+        return points.of_state(run, self._expected_names)
 
     def held(self) -> Iterator[Point]:
         """Read back metrics, params, tags and documents, a page of a metric's history at a time."""

@@ -13,13 +13,14 @@ from steplogd.store.observations import (
     ObservationRow,
     due_observations,
     observations_after,
+    observations_between,
     run_row,
 )
 from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from steplogd.store.database import Database
 
@@ -45,6 +46,8 @@ class Pending(msgspec.Struct, frozen=True):
         due: Those before it that are dead letters, and to be sent once more.
         is_settled: Whether the run's own state, as it is now, was sent before.
         replay: How often the cursor was set back: what is acknowledged must name it.
+        after: Where the cursor is.
+        is_doubtful: Whether the backend may hold more than its cursor says.
     """
 
     run: dict[str, Any]
@@ -52,6 +55,8 @@ class Pending(msgspec.Struct, frozen=True):
     due: list[ObservationRow]
     is_settled: bool
     replay: int
+    after: int
+    is_doubtful: bool
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -113,9 +118,14 @@ class Cursors:
                 is_settled &= not _is_state_due(connection, backend, run_no)
                 due = due_observations(connection, backend, run_no, count, size_bytes)
                 rows = observations_after(connection, run_no, position, count, size_bytes)
+                is_doubtful = _is_doubtful(connection, run["run_id"], position)
             finally:
                 connection.execute("COMMIT")
-        return Pending(run, rows, due, is_settled, replay)
+        return Pending(run, rows, due, is_settled, replay, position, is_doubtful)
+
+    def observations(self, run_no: int, last: int) -> Iterator[ObservationRow]:
+        """Go through a run's observations up to a position."""
+        return observations_between(self._database, run_no, 0, last)
 
     def acknowledge(
         self,
@@ -243,6 +253,11 @@ def _is_state_due(connection: sqlite3.Connection, backend: str, run_no: int) -> 
     sql = f"SELECT ({_DUE} AND run_no = :run_no AND position = 0) IS NOT NULL"
     (is_due,) = connection.execute(sql, {"backend": backend, "run_no": run_no}).fetchone()
     return bool(is_due)
+
+
+def _is_doubtful(connection: sqlite3.Connection, run_id: str, position: int) -> bool:
+    sql = "SELECT 1 FROM doubt WHERE run_id = ? AND (position IS NULL OR position > ?)"
+    return connection.execute(sql, (run_id, position)).fetchone() is not None
 
 
 def cursor_of(connection: sqlite3.Connection, backend: str, run_no: int) -> tuple[int, int, int]:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
+import stat
 import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from steplog.home import make_folder
+from steplogd.store.breakage import (
+    StoreBusy,
+    StoreError,
+    StoreUnusable,
+    sorted_error,
+    with_sidecars,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _BUSY_SECONDS: Final = 5.0
+_COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_master"
 
-
-class StoreError(Exception):
-    """The store cannot be used now (a full disk, a lock); what was not committed is redone."""
-
-
-class StoreUnusable(StoreError):
-    """The store cannot be used by this version at all; the text says what to do."""
+__all__ = ["SCHEMA_VERSION", "Database", "StoreBusy", "StoreError", "StoreUnusable"]
 
 
 class Database:
@@ -33,29 +37,50 @@ class Database:
     WAL with synchronous=NORMAL: a commit survives the kill of any process; a power cut may take the
     last commits, each as a whole, and they are folded again from the spools.
 
+    Attributes:
+        path: The file.
+        had_wal: Whether there was a WAL before this opened it.
+
     Args:
         path: The file; made when absent, readable by its owner alone.
+        is_onlooker: Nothing will be written by this one. The WAL that a killed daemon left stays
+            as it is, so that the next daemon finds it.
+        patience_seconds: How long to wait, while it is opened, for somebody who has it locked.
 
     Raises:
         StoreUnusable: It is of another version, or no SQLite file.
-        StoreError: It is locked, say, or cannot be written.
+        StoreBusy: Another program has it locked.
+        StoreError: It cannot be written, say.
         OSError: It cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, is_onlooker: bool = False, patience_seconds: float = _BUSY_SECONDS
+    ) -> None:
         self.path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
+        self._broken: StoreUnusable | None = None
         make_folder(path.parent)
-        path.touch(mode=0o600)
-        self._file = path.stat()
+        if not (is_onlooker and _has_content(path)):
+            is_onlooker = False  # somebody has to make it
+            path.touch(mode=0o600)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StoreUnusable(f"{path} is no file")
+        self.had_wal = _has_content(with_sidecars(path)[1])
+        self._files: dict[Path, os.stat_result] = {}
         with contextlib.ExitStack() as opened:
             try:
-                self._writer = opened.enter_context(contextlib.closing(self._connect()))
+                connect = functools.partial(
+                    self._connect, patience_seconds, is_onlooker=is_onlooker
+                )
+                self._writer = opened.enter_context(contextlib.closing(connect()))
                 self._make_schema()
-                self._reader = opened.enter_context(contextlib.closing(self._connect()))
+                self._reader = opened.enter_context(contextlib.closing(connect()))
             except sqlite3.Error as error:
-                raise _sorted(path, error) from error
+                raise sorted_error(path, error) from error
+            files = [path] if is_onlooker else with_sidecars(path)
+            self._files = {file: file.stat() for file in files if file.exists()}
             opened.pop_all()
 
     @contextlib.contextmanager
@@ -76,7 +101,7 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise _sorted(self.path, error) from error
+                    raise self._noted(sorted_error(self.path, error)) from error
                 raise
 
     @contextlib.contextmanager
@@ -85,12 +110,41 @@ class Database:
 
         Raises:
             StoreError: It could not be read.
+            StoreUnusable: The file is not there any more, or broken.
         """
         with self._read_lock:
+            self._check_present()
             try:
                 yield self._reader
             except sqlite3.Error as error:
-                raise _sorted(self.path, error) from error
+                raise self._noted(sorted_error(self.path, error)) from error
+
+    def check(self) -> None:
+        """See that the file is still there, and that nobody has found it broken.
+
+        Raises:
+            StoreUnusable: It is not, or somebody has: in another thread, say, that tries again.
+        """
+        if self._broken is not None:
+            raise self._broken
+        self._check_present()
+
+    def blame(self, error: sqlite3.Error) -> None:
+        """Raise `StoreUnusable` for an error by which another connection found it broken."""
+        if isinstance(found := self._noted(sorted_error(self.path, error)), StoreUnusable):
+            raise found from error
+
+    def check_sound(self) -> None:
+        """Read the whole file, and see that its structure is in order; raises as `reading`."""
+        with self.reading() as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._noted(StoreUnusable(f"{self.path} is broken ({found})"))
+
+    def put_down(self) -> None:
+        """Bring what is committed from the WAL into the file itself, as far as readers let it."""
+        with self._write_lock, contextlib.suppress(sqlite3.OperationalError):
+            self._writer.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
     def close(self) -> None:
         """Close both connections; waits for a transaction that is under way."""
@@ -98,47 +152,71 @@ class Database:
             self._reader.close()
             self._writer.close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, patience_seconds: float, *, is_onlooker: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?mode={'ro' if is_onlooker else 'rw'}",
+            uri=True,
+            timeout=patience_seconds,
+            isolation_level=None,
+            check_same_thread=False,
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            if not is_onlooker:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_COUNT_TABLES).fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1000)}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _check_present(self) -> None:
-        """Refuse to write into a file that was deleted or replaced: nobody would ever see it."""
-        try:
-            is_present = os.path.samestat(self.path.stat(), self._file)
-        except FileNotFoundError:
-            is_present = False
-        if not is_present:
-            raise StoreUnusable(
-                f"{self.path} was deleted or replaced: start steplogd again, "
-                "and the run logs are folded again from the spools."
-            )
+        """Refuse a file that was deleted or replaced: nobody would ever see what is written there.
+
+        So it is with its WAL, which holds the last commits, and with the locks beside it.
+        """
+        for path, file in self._files.items():
+            try:
+                is_present = os.path.samestat(path.stat(), file)
+            except OSError:
+                is_present = False
+            if not is_present:
+                raise self._noted(
+                    StoreUnusable(f"{path} was deleted or replaced while it was in use")
+                )
+
+    def _noted(self, error: StoreError) -> StoreError:
+        if isinstance(error, StoreUnusable):
+            self._broken = error
+        return error
 
     def _make_schema(self) -> None:
-        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
-        if version == SCHEMA_VERSION:
+        if self._has_schema(self._writer):
             return
-        if version != 0:
-            raise StoreUnusable(
-                f"{self.path} is of schema version {version}, this steplogd writes version "
-                f"{SCHEMA_VERSION}: use the steplogd that wrote it, or move the file away."
-            )
         schema = resources.files("steplogd.store").joinpath("schema.sql").read_text("utf-8")
         with self.transaction() as connection:
+            if self._has_schema(connection):  # somebody else has made it just now
+                return
             for statement in schema.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
+    def _has_schema(self, connection: sqlite3.Connection) -> bool:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreUnusable(
+                f"{self.path} is of schema version {version}, and this steplogd writes version "
+                f"{SCHEMA_VERSION}"
+            )
+        (tables,) = connection.execute(_COUNT_TABLES).fetchone()
+        if version == 0 and tables:
+            raise StoreUnusable(f"{self.path} is a database of another program")
+        return bool(version)
 
-def _sorted(path: Path, error: sqlite3.Error) -> StoreError:
-    """Tell what passes by itself from what does not."""
-    if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StoreUnusable(
-            f"{path} cannot be used as the run log store ({error}): "
-            "move it away, and the run logs are folded again from the spools."
-        )
-    return StoreError(f"{path} cannot be used now: {error}.")
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False

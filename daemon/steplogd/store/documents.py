@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from steplogd.store.database import Database
 
 
@@ -24,6 +26,14 @@ class Documents:
         )
         with self._database.reading() as connection:
             return connection.execute(sql).fetchall()
+
+    def blame(self, error: sqlite3.Error) -> None:
+        """Say what this error, which somebody met who read the store, means for it.
+
+        Raises:
+            StoreUnusable: The store is broken.
+        """
+        self._database.blame(error)
 
     def written(self, run_no: int, position: int, revision: int) -> None:
         """Note that a run's document shows it as of this position and revision."""

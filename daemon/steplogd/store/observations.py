@@ -10,8 +10,12 @@ from steplog.store_reader import text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from steplogd.store.database import Database
+
+_PAGE_OBSERVATIONS: Final = 1000
+_PAGE_BYTES: Final = 4 * 1024 * 1024
 _NUMBER_BYTES: Final = 16  # about what a number and its step take in a request
 
 ObservationRow = tuple[int, tuple[str, ...], int, str, int, int, Any]
@@ -39,6 +43,20 @@ def observations_after(
         "WHERE run_no = ? AND position > ? ORDER BY position LIMIT ?"
     )
     return _decoded(connection, run_no, connection.execute(sql, (run_no, after, count)), size_bytes)
+
+
+def observations_between(
+    database: Database, run_no: int, after: int, last: int
+) -> Iterator[ObservationRow]:
+    """Go through a run's observations between two positions, the second one included."""
+    while after < last:
+        count = min(_PAGE_OBSERVATIONS, last - after)
+        with database.reading() as connection:
+            rows = observations_after(connection, run_no, after, count, _PAGE_BYTES)
+        if not rows:
+            return
+        yield from rows
+        after = rows[-1][0]
 
 
 def due_observations(

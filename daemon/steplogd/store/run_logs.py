@@ -69,6 +69,15 @@ class RunLogs:
             _load_writers(connection, run_no, state)
         return FoldedRun(run_no, state, offset)
 
+    def check_sound(self) -> None:
+        """Read the whole store, and see that it is in order.
+
+        Raises:
+            StoreUnusable: It is broken.
+            StoreError: It cannot be read now.
+        """
+        self._database.check_sound()
+
     def commit(self, folded: Iterable[tuple[FoldedRun, Changes]]) -> None:
         """Commit runs, their changes and their checkpoints, all or nothing.
 
@@ -150,6 +159,10 @@ def _write_run(connection: sqlite3.Connection, run: FoldedRun) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
         (run.run_no, run.offset, state.last_ts),
+    )
+    connection.execute(
+        "UPDATE doubt SET position = ? WHERE run_id = ? AND position IS NULL AND size <= ?",
+        (state.position, state.run_id, run.offset),
     )
 
 

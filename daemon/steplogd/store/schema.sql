@@ -1,5 +1,10 @@
--- The tables of steplog.db, schema version 2. sdk/FORMAT.md says what readers may rely on.
+-- The tables of steplog.db, schema version 3. sdk/FORMAT.md says what readers may rely on.
 -- Times are microseconds since the epoch. JSON texts are in the spool's value encoding.
+
+CREATE TABLE store (                    -- one row: of the file as a whole
+    state TEXT NOT NULL                 -- new: nobody has held it yet; open; closed, in good order
+);
+INSERT INTO store VALUES ('new');
 
 CREATE TABLE run (
     run_no INTEGER PRIMARY KEY,
@@ -119,6 +124,12 @@ CREATE TABLE cursor (
     revision INTEGER NOT NULL,          -- of the run, as it was last settled
     replay INTEGER NOT NULL,            -- counts how often it was set back to the start
     PRIMARY KEY (backend, run_no)
+) WITHOUT ROWID;
+
+CREATE TABLE doubt (                    -- runs of which a tracker may hold more than its cursor says
+    run_id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,              -- of the spool, in bytes, when that became so
+    position INTEGER                    -- of its last observation; NULL until that much is folded
 ) WITHOUT ROWID;
 
 CREATE TABLE dead_letter (

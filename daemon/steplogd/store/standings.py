@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from steplogd.store.cursors import cursor_of
-from steplogd.store.observations import ObservationRow, observations_after, run_row
+from steplogd.store.observations import ObservationRow, observations_between, run_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from steplogd.store.database import Database
-
-_PAGE_OBSERVATIONS: Final = 1000
-_PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -87,14 +84,7 @@ class Standings:
 
     def observations(self, run_no: int, after: int, last: int) -> Iterator[ObservationRow]:
         """Go through a run's observations between two positions, the second one included."""
-        while after < last:
-            count = min(_PAGE_OBSERVATIONS, last - after)
-            with self._database.reading() as connection:
-                rows = observations_after(connection, run_no, after, count, _PAGE_BYTES)
-            if not rows:
-                return
-            yield from rows
-            after = rows[-1][0]
+        return observations_between(self._database, run_no, after, last)
 
     def observation(self, run_no: int, position: int) -> ObservationRow | None:
         """Return one observation; None where there is none, as at position 0."""
