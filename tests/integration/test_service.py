@@ -341,9 +341,9 @@ async def test_a_full_disk_is_waited_for(home: Path, full_disk: Path) -> None:
 
 
 async def test_a_store_that_was_deleted_ends_the_service(home: Path) -> None:
-    """With one error that says what to do: the next one folds all again."""
+    """With one error that says so: the next one folds all again, and sends what is new alone."""
     append(home, "r", Scribe().track())
-    with pytest.raises(StoreUnusable, match="start steplogd again"):  # noqa: PT012
+    with pytest.raises(StoreUnusable, match="deleted or replaced"):  # noqa: PT012
         async with started(home, MEMORY):
             await until(lambda: arrived(home) == [1])
             lose_store(home)
@@ -353,6 +353,7 @@ async def test_a_store_that_was_deleted_ends_the_service(home: Path) -> None:
     await drain(home)
 
     assert arrived(home) == [1, 2]
+    assert tracker(home).runs["r"].received == 2
 
 
 async def test_a_start_that_fails_half_way_leaves_nothing_behind(

@@ -9,6 +9,7 @@ import pytest
 
 from steplogd.documents import DocumentWriter
 from steplogd.home_disk import HomeDisk
+from steplogd.store.database import StoreUnusable
 from steplogd.store.documents import Documents
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.lines import Scribe, fold
@@ -128,11 +129,12 @@ def test_an_unfinished_document_is_nowhere(shelf: Shelf, monkeypatch: pytest.Mon
 
 
 def test_a_store_that_was_taken_away_is_told(shelf: Shelf, tmp_path: Path) -> None:
-    """By what reads it, as any other reason."""
+    """It concerns every document, and more than those."""
     shelf.commit(finished(loss=0.5))
     (tmp_path / "steplog.db").unlink()
 
-    assert "r" in shelf.writer.write_outdated()
+    with pytest.raises(StoreUnusable, match="deleted or replaced"):
+        shelf.writer.write_outdated()
 
 
 def test_no_document_is_written_into_the_last_of_the_disk(shelf: Shelf, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_garbage_is_refused(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "steplog.db"
     path.write_bytes(garbage)
 
-    with pytest.raises(StoreUnusable, match="move it away"):
+    with pytest.raises(StoreUnusable, match="not a database"):
         Database(path)
 
     assert path.read_bytes() == garbage

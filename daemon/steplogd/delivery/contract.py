@@ -182,7 +182,7 @@ class ReadableSession(Session, Protocol):
     """
 
     def expected(self, batch: Sequence[Observation]) -> Iterable[Point]:
-        """Say what the tracker should hold once it has a batch; changes nothing, contacts nobody."""
+        """Say what the tracker should hold once it has a batch; contacts and changes nobody."""
 
     def expected_state(self, run: RunInfo) -> Iterable[Point]:
         """Say what it should hold of the run itself once that is settled; contacts nobody."""
