@@ -183,3 +183,96 @@ def test_a_store_that_is_lost_is_folded_again_from_the_spools(home: Path) -> Non
 
     assert told.returncode == 0
     check(home, "r1")
+
+
+READABLE = f"{BACKEND}reads = true\n"
+
+
+def times_arrived(home: Path) -> set[int]:
+    """Return how often observations arrived."""
+    lines = [json.loads(told) for told in (home / "arrived.jsonl").read_text().splitlines()]
+    return set(Counter((one["run"], one["at"]) for one in lines if "at" in one).values())
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("lost", ["-wal", "-shm"])
+def test_a_wal_that_is_lost_after_a_kill_costs_nothing(home: Path, lost: str, number: int) -> None:
+    """Nor do the locks; a readable backend gets nothing again but what was in flight."""
+    config = configure(home, READABLE)
+    tell(home, "r1")
+    place = "steplogd.store.cursors:Cursors.acknowledge"
+    killed = run_killed(config, place, "after", number, "drain")
+    (home / f"steplog.db{lost}").unlink()
+
+    told = steplogd("drain", "--config", config)
+
+    assert (killed, told.returncode) == (-signal.SIGKILL, 0), told.stderr
+    assert ("its WAL was deleted" in told.stderr) == (lost == "-wal")
+    check(home, "r1")
+    assert times_arrived(home) == {1}
+
+
+def test_a_wal_that_is_lost_with_the_spool_costs_its_last_commits_alone(home: Path) -> None:
+    """What cannot be folded again is not set aside."""
+    config = configure(home, READABLE)
+    tell(home, "r1")
+    steplogd("drain", "--config", config)
+    (home / "spool" / "r1.jsonl").unlink()
+    tell(home, "r2")
+    run_killed(config, "steplogd.store.cursors:Cursors.acknowledge", "after", 2, "drain")
+    (home / "steplog.db-wal").unlink()
+
+    told = steplogd("drain", "--config", config)
+
+    assert told.returncode == 0, told.stderr
+    for run_id in ("r1", "r2"):
+        check(home, run_id)
+    assert times_arrived(home) == {1}
+
+
+def test_who_looks_at_a_killed_daemons_store_does_not_take_its_wal(home: Path) -> None:
+    """Or the next daemon would believe that it was lost."""
+    config = configure(home, READABLE)
+    tell(home, "r1")
+    run_killed(config, "steplogd.store.cursors:Cursors.acknowledge", "after", 2, "drain")
+    for command in ("status", "verify", "dead-letters"):
+        steplogd(command, "--config", config)
+
+    told = steplogd("drain", "--config", config)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    check(home, "r1")
+
+
+@pytest.mark.parametrize(
+    ("place", "moment", "number"),
+    [
+        ("steplogd.store.breakage:set_aside", "before", 1),
+        ("pathlib:Path.rename", "after", 1),
+        ("steplogd.serving:set_aside", "after", 1),
+        ("steplogd.store.database:Database._make_schema", "before", 1),
+        ("steplogd.store.database:Database._make_schema", "after", 1),
+        ("steplogd.service:take", "after", 1),
+        ("steplogd.store.run_logs:RunLogs.commit", "after", 1),
+        ("steplogd.store.run_logs:RunLogs.commit", "after", 2),
+        ("filetracker:FileSession.settle", "after", 1),
+        ("steplogd.store.cursors:Cursors.acknowledge", "after", 1),
+        ("steplogd.store.cursors:Cursors.acknowledge", "after", 3),
+    ],
+)
+def test_a_daemon_that_is_killed_while_it_folds_all_again(
+    home: Path, place: str, moment: str, number: int
+) -> None:
+    """The next one goes on, and still knows what the backend may hold."""
+    config = configure(home, READABLE)
+    tell(home, "r1")
+    run_killed(config, "steplogd.store.cursors:Cursors.acknowledge", "after", 2, "drain")
+    (home / "steplog.db").write_bytes(b"mine" * 5000)
+    run_killed(config, place, moment, number, "drain")
+
+    told = steplogd("drain", "--config", config)
+
+    assert told.returncode == 0, told.stderr
+    check(home, "r1")
+    assert times_arrived(home) == {1}
+    assert len(list(home.glob("steplog.db.broken-*Z"))) >= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from steplogd.delivery.contract import Limits, Observation, RunInfo
+from steplogd.delivery.contract import Limits, Observation, Point, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -22,10 +23,12 @@ class FileOptions(msgspec.Struct, frozen=True):
     Attributes:
         path: The file.
         hangs: Whether it never answers.
+        reads: Whether it can be read back.
     """
 
     path: str = ""
     hangs: bool = False
+    reads: bool = False
 
 
 class FileBackend:
@@ -39,10 +42,11 @@ class FileBackend:
         self.limits = Limits(observations=40)
         self.path = options.path or str(home / "arrived.jsonl")
         self.hangs = options.hangs
+        self.reads = options.reads
 
     def open(self, run: RunInfo) -> FileSession:
         """Begin with a run."""
-        return FileSession(self, run)
+        return ReadableFileSession(self, run) if self.reads else FileSession(self, run)
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
@@ -81,3 +85,25 @@ class FileSession:
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
+
+
+class ReadableFileSession(FileSession):
+    """The same, which can be read back."""
+
+    def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
+        """Say what the file should hold of these observations."""
+        for seen in batch:
+            yield Point("metric", seen.key, seen.step, value=json.dumps(seen.value))
+
+    def expected_state(self, run: RunInfo) -> Iterator[Point]:
+        """Say what it should hold of the run itself."""
+        yield Point("run", "status", value=run.status)
+
+    def held(self) -> Iterator[Point]:
+        """Read it back."""
+        with contextlib.suppress(FileNotFoundError), open(self._backend.path, "rb") as lines:
+            for line in lines:
+                told = json.loads(line)
+                if told["run"] == self._run.run_id and "at" in told:
+                    value = json.dumps(told["value"])
+                    yield Point("metric", told["key"], told["step"], value=value)

@@ -1,0 +1,228 @@
+"""What a tracker holds already of a run whose cursor is in doubt: it does not come again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steplogd.delivery.contract import Limits, Refused, Unavailable
+from steplogd.delivery.courier import Courier
+from steplogd.delivery.memory import MemoryBackend, MemoryOptions
+from steplogd.store.cursors import Cursors
+from steplogd.store.database import Database
+from steplogd.store.holding import give_back, take
+from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.lines import Scribe, fold, line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from steplogd.delivery.memory import Call, MemoryRun
+
+SIZE = 1000
+"""Of the spool in bytes, when the store was lost."""
+
+
+class Anew:
+    """A tracker in memory that holds some of a run, and a store that was made anew."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.backend = MemoryBackend(MemoryOptions(), home)
+        self.backend.limits = Limits(observations=3)
+        self.database = Database(home / "steplog.db")
+        take(self.database, lambda: {"r": SIZE})
+        self.restart()
+
+    def restart(self) -> None:
+        """Let another daemon take over."""
+        self.cursors = Cursors(self.database)
+        self.courier = Courier("x", self.backend, self.cursors)
+
+    def commit(self, *lines: bytes, offset: int = SIZE) -> int:
+        """Fold lines into a new run; return its number."""
+        folding = fold(*lines)
+        run = FoldedRun(0, folding.state, offset)
+        RunLogs(self.database).commit([(run, folding.take_changes())])
+        return run.run_no
+
+    def deliver(self, run_no: int = 1) -> None:
+        """Advance until there is no more."""
+        while self.courier.advance(run_no):
+            pass
+
+    @property
+    def found(self) -> MemoryRun:
+        """What the tracker has."""
+        return self.backend.tracker.runs["r"]
+
+    def lose(self) -> None:
+        """Make the store anew, as a daemon does."""
+        self.database.close()
+        for path in self.home.glob("steplog.db*"):
+            path.unlink()
+        self.__init__(self.home)  # type: ignore[misc]
+
+
+@pytest.fixture
+def anew(tmp_path: Path) -> Iterator[Anew]:
+    """Build all of it."""
+    made = Anew(tmp_path)
+    yield made
+    made.database.close()
+
+
+def tracks(count: int, **values: Any) -> list[bytes]:
+    """Return lines that say neither who nor when; they are equal but for their step, if that."""
+    return [line("track", values=values or {"x": 0.5}) for _ in range(count)]
+
+
+@pytest.mark.parametrize("sent", range(9))
+def test_what_the_tracker_holds_is_not_sent_again(anew: Anew, sent: int) -> None:
+    """However much of it that is, and though one value is like another."""
+    lines = [*tracks(4), *tracks(2, x=1), *tracks(2)]
+    anew.commit(*lines[:sent], offset=sent)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+
+    anew.deliver()
+
+    assert anew.found.received == 8
+    assert [seen.value for _, seen in sorted(anew.found.observations.items())] == [
+        *[0.5] * 4,
+        1,
+        1,
+        0.5,
+        0.5,
+    ]
+
+
+def test_what_came_since_counts_for_nobody_else(anew: Anew) -> None:
+    """A session that breaks reads the tracker anew, and passes over what was acknowledged."""
+    lines = tracks(10)
+    anew.commit(*lines[:4], offset=4)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+    anew.courier.advance(1)
+    anew.courier.advance(1)
+    anew.courier.advance(1)
+    anew.restart()
+
+    anew.deliver()
+
+    assert sorted(anew.found.observations) == list(range(1, 11))
+    assert anew.found.received == 10
+
+
+def test_steps_that_hash_alike_are_told_apart(anew: Anew) -> None:
+    """In Python -1 and -2 have one hash."""
+    lines = [line("track", step=step, values={"x": 0.5}) for step in (-1, -2)]
+    anew.commit(lines[0], offset=1)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+
+    anew.deliver()
+
+    assert sorted(anew.found.observations) == [1, 2]
+
+
+def test_a_tracker_that_cannot_be_read_gets_all_of_it(anew: Anew) -> None:
+    """That is better than too little: each observation arrives at least once."""
+    lines = tracks(5)
+    anew.commit(*lines)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+
+    def refuse(call: Call) -> None:
+        if call.method == "held":
+            raise Refused("not for you")
+
+    anew.backend.tracker.fault = refuse
+    anew.deliver()
+
+    assert anew.found.received == 10
+
+
+def test_a_tracker_that_cannot_be_read_now_is_waited_for(anew: Anew) -> None:
+    """Nothing is sent before it was asked."""
+    lines = tracks(5)
+    anew.commit(*lines)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+
+    def fail(call: Call) -> None:
+        if call.method == "held":
+            raise Unavailable("later")
+
+    anew.backend.tracker.fault = fail
+    with pytest.raises(Unavailable):
+        anew.deliver()
+    anew.backend.tracker.fault = None
+    anew.deliver()
+
+    assert anew.found.received == 5
+
+
+def test_what_is_refused_is_a_dead_letter_again(anew: Anew) -> None:
+    """And what stands beside it in a batch is there already."""
+
+    def refuse(call: Call) -> None:
+        if any(seen.key == "bad" for seen in call.batch):
+            raise Refused("bad key")
+
+    anew.backend.tracker.fault = refuse
+    lines = [*tracks(4), *tracks(1, bad=1), *tracks(4)]
+    for _ in range(2):
+        anew.lose()
+        anew.commit(*lines)
+        anew.deliver()
+
+    with anew.database.reading() as connection:
+        dead = connection.execute("SELECT position, reason FROM dead_letter").fetchall()
+    assert dead == [(5, "bad key")]
+    assert anew.found.received == 8
+    assert anew.cursors.backlog("x").observations == 0
+
+
+def test_a_tracker_is_asked_no_more_once_a_run_is_beyond_doubt(anew: Anew) -> None:
+    """What was tracked after the loss was never sent."""
+    calls: list[str] = []
+    anew.backend.tracker.fault = lambda call: calls.append(call.method)
+    a = Scribe()
+    folding = fold(a.track())
+    run = FoldedRun(0, folding.state, SIZE)
+    RunLogs(anew.database).commit([(run, folding.take_changes())])
+    anew.deliver()
+    first = calls.count("held")
+    fold(a.track(), into=folding)
+    run.offset += 100
+    RunLogs(anew.database).commit([(run, folding.take_changes())])
+    anew.restart()
+
+    anew.deliver()
+
+    assert (first, calls.count("held")) == (1, 1)
+    assert anew.found.received == 2
+
+
+def test_a_store_that_was_closed_is_beyond_doubt(anew: Anew) -> None:
+    """Nobody reads the spools, the file or the tracker for it."""
+    anew.commit(*tracks(1))
+    anew.deliver()
+    give_back(anew.database)
+    anew.database.close()
+
+    def fail() -> dict[str, int]:
+        raise AssertionError
+
+    anew.database = Database(anew.home / "steplog.db")
+    take(anew.database, fail)
+
+    assert anew.cursors.behind("x") == []
