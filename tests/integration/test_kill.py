@@ -268,11 +268,11 @@ def test_a_daemon_that_is_killed_while_it_folds_all_again(
     tell(home, "r1")
     run_killed(config, "steplogd.store.cursors:Cursors.acknowledge", "after", 2, "drain")
     (home / "steplog.db").write_bytes(b"mine" * 5000)
-    run_killed(config, place, moment, number, "drain")
+    killed = run_killed(config, place, moment, number, "drain")
 
     told = steplogd("drain", "--config", config)
 
-    assert told.returncode == 0, told.stderr
+    assert (killed, told.returncode) == (-signal.SIGKILL, 0), told.stderr
     check(home, "r1")
     assert times_arrived(home) == {1}
     assert len(list(home.glob("steplog.db.broken-*Z"))) >= 1

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steplogd.delivery.contract import Limits, Refused, Unavailable
+from steplogd.delivery.already_there import AlreadyThere
+from steplogd.delivery.contract import Limits, Observation, Point, Refused, Unavailable
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.store.cursors import Cursors
@@ -16,9 +17,10 @@ from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.lines import Scribe, fold, line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from steplogd.delivery.contract import RunInfo
     from steplogd.delivery.memory import Call, MemoryRun
 
 SIZE = 1000
@@ -224,5 +226,45 @@ def test_a_store_that_was_closed_is_beyond_doubt(anew: Anew) -> None:
 
     anew.database = Database(anew.home / "steplog.db")
     take(anew.database, fail)
+    anew.restart()
 
     assert anew.cursors.behind("x") == []
+
+
+class Merging:
+    """A session of a tracker that holds equal points of one moment once."""
+
+    merges_equal_points = True
+
+    def __init__(self, *points: Point) -> None:
+        self._points = points
+
+    def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
+        """Say what these observations are here."""
+        for seen in batch:
+            yield Point("metric", seen.key, seen.step, seen.ts, str(seen.value))
+
+    def expected_state(self, run: RunInfo) -> Iterator[Point]:
+        """Say nothing."""
+        raise AssertionError
+
+    def held(self) -> Iterator[Point]:
+        """Return what it was made with."""
+        return iter(self._points)
+
+    def send(self, batch: Sequence[Observation]) -> None:
+        """Be sent nothing."""
+        raise AssertionError
+
+    settle = send  # type: ignore[assignment]
+    close = send  # type: ignore[assignment]
+
+
+def test_what_a_tracker_merged_is_there_with_what_it_was_merged_with() -> None:
+    """Lines of one arrival, folded again at another; what came later stands apart."""
+    session = Merging(Point("metric", "x", 0, 1, "0.5"))
+    batch = [Observation(at, ("t",), 0, "x", 0, ts, 0.5) for at, ts in ((1, 7), (2, 7), (3, 8))]
+
+    missing = AlreadyThere(session, []).missing(batch)
+
+    assert missing == batch[2:]

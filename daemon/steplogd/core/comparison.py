@@ -29,6 +29,10 @@ class Place(Protocol):
     def ts(self) -> int:
         """Its time."""
 
+    @property
+    def value(self) -> str:
+        """Its value."""
+
 
 P = TypeVar("P", bound=Place)
 
@@ -87,6 +91,21 @@ class Comparison(Generic[P]):
         for point in points:
             self._surplus.pop(point, None)
 
+    def forgive_times(self, last: int) -> None:
+        """Take points for equal that differ in their time alone, those expected up to a position.
+
+        Then a point that is too many at one time may be that of another, too.
+        """
+        if not last or not self._surplus:
+            return
+        there = {_rest(point) for point in self._surplus}
+        for point, position in list(self._missing.items()):
+            if position <= last and _rest(point) in there:
+                del self._missing[point]
+                self._met.add(point)
+        met = {_rest(point) for point in self._met}
+        self._surplus = {point: None for point in self._surplus if _rest(point) not in met}
+
     def mismatches(self) -> Iterator[Mismatch[P]]:
         """Say what differs, in the order of the run log, then what is too many; to be asked once.
 
@@ -113,3 +132,7 @@ class Comparison(Generic[P]):
         nearest = min(there, key=lambda found: abs(found.ts - point.ts))
         there.remove(nearest)
         return nearest
+
+
+def _rest(point: Place) -> tuple[str, str, int, str]:
+    return point.kind, point.name, point.step, point.value

@@ -11,19 +11,22 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
+from steplogd.delivery.contract import MergingSession
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from steplogd.delivery.contract import Observation, Point, ReadableSession
 
+_OF_LATE: Final = 10_000  # equal points of one moment stand near to one another
 _BUCKETS: Final = 256  # each is sorted by itself, which takes many times its room for a moment
 
 
 class AlreadyThere:
     """Knows what of a run a tracker held when it was asked, and what of that was met since.
 
-    It takes 12 bytes for each point. A tracker that merges equal points of one moment (MLflow) has
-    fewer than were sent: the last ones of them count as missing, and may be sent again.
+    It takes 12 bytes for each point. A tracker that merges equal points of one moment has fewer
+    than were sent: one that is equal to another of its moment, which is there, is there with it.
 
     Args:
         session: The run's counterpart, which is read here.
@@ -36,6 +39,8 @@ class AlreadyThere:
 
     def __init__(self, session: ReadableSession, before: Iterable[Observation]) -> None:
         self._session = session
+        self._merges = isinstance(session, MergingSession)
+        self._met_of_late: set[Point] = set()
         self._single: set[tuple[str, str, str]] = set()
         found = [array("Q") for _ in range(_BUCKETS)]
         for point in session.held():
@@ -56,8 +61,10 @@ class AlreadyThere:
 
     def _is_there(self, observation: Observation) -> bool:
         """Tell whether all points of an observation are held, and count them as met."""
-        points = list(self._session.expected((observation,)))
-        return all([self._meet(point) for point in points])  # noqa: C419  # meet every one
+        is_there = True
+        for point in self._session.expected((observation,)):
+            is_there &= self._meet(point) or point in self._met_of_late
+        return is_there
 
     def _meet(self, point: Point) -> bool:
         if point.kind != "metric":
@@ -72,6 +79,10 @@ class AlreadyThere:
         if at == len(numbers) or numbers[at] != number:
             return False
         met[first] += 1
+        if self._merges:
+            if len(self._met_of_late) >= _OF_LATE:
+                self._met_of_late.clear()
+            self._met_of_late.add(point)
         return True
 
 

@@ -196,6 +196,15 @@ class ReadableSession(Session, Protocol):
         """
 
 
+@runtime_checkable
+class MergingSession(ReadableSession, Protocol):
+    """A session of a tracker in which equal points, of one moment too, are one; optional."""
+
+    @property
+    def merges_equal_points(self) -> Literal[True]:
+        """Says so."""
+
+
 class Backend(Protocol):
     """A connection to one tracker."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from steplogd.core.state import MOST
 from steplogd.store.letters import answer, set_aside
 from steplogd.store.observations import (
     ObservationRow,
@@ -118,7 +119,7 @@ class Cursors:
                 is_settled &= not _is_state_due(connection, backend, run_no)
                 due = due_observations(connection, backend, run_no, count, size_bytes)
                 rows = observations_after(connection, run_no, position, count, size_bytes)
-                is_doubtful = _is_doubtful(connection, run["run_id"], position)
+                is_doubtful = position < doubt_of(connection, run["run_id"])
             finally:
                 connection.execute("COMMIT")
         return Pending(run, rows, due, is_settled, replay, position, is_doubtful)
@@ -255,9 +256,12 @@ def _is_state_due(connection: sqlite3.Connection, backend: str, run_no: int) -> 
     return bool(is_due)
 
 
-def _is_doubtful(connection: sqlite3.Connection, run_id: str, position: int) -> bool:
-    sql = "SELECT 1 FROM doubt WHERE run_id = ? AND (position IS NULL OR position > ?)"
-    return connection.execute(sql, (run_id, position)).fetchone() is not None
+def doubt_of(connection: sqlite3.Connection, run_id: str) -> int:
+    """Return up to which position a backend may hold more than its cursor says."""
+    row = connection.execute("SELECT position FROM doubt WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return 0
+    return MOST if row[0] is None else int(row[0])
 
 
 def cursor_of(connection: sqlite3.Connection, backend: str, run_no: int) -> tuple[int, int, int]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from steplogd.store.cursors import cursor_of
+from steplogd.store.cursors import cursor_of, doubt_of
 from steplogd.store.observations import ObservationRow, observations_between, run_row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from steplogd.store.database import Database
 
@@ -26,6 +26,8 @@ class Standing(msgspec.Struct, frozen=True):
         replay: How often its cursor was set back.
         letters: Why it refused what it acknowledged, by position; 0 is the run's own state.
         due: How many of these observations are to be sent once more.
+        doubt: Up to which position the run may have been folded and sent before, by a store that
+            was lost: with another time, where a line says none.
     """
 
     run: dict[str, Any]
@@ -34,6 +36,7 @@ class Standing(msgspec.Struct, frozen=True):
     replay: int
     letters: dict[int, str]
     due: int
+    doubt: int
 
     @property
     def behind(self) -> int:
@@ -77,10 +80,11 @@ class Standings:
                 run = run_row(connection, run_no)
                 cursor = cursor_of(connection, backend, run_no)
                 letters = list(connection.execute(sql, (backend, run_no)))
+                doubt = doubt_of(connection, run["run_id"])
             finally:
                 connection.execute("COMMIT")
         due = sum(1 for position, _, is_due in letters if position and is_due)
-        return Standing(run, *cursor, {position: reason for position, reason, _ in letters}, due)
+        return Standing(run, *cursor, _reasons(letters), due, doubt)
 
     def observations(self, run_no: int, after: int, last: int) -> Iterator[ObservationRow]:
         """Go through a run's observations between two positions, the second one included."""
@@ -110,3 +114,7 @@ class Standings:
                 chosen,
             )
         return count
+
+
+def _reasons(letters: Iterable[tuple[int, str, bool]]) -> dict[int, str]:
+    return {position: reason for position, reason, _ in letters}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -14,7 +15,6 @@ from steplogd.delivery.contract import Limits, Observation, Point, RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 
 class FileOptions(msgspec.Struct, frozen=True):
@@ -101,7 +101,8 @@ class ReadableFileSession(FileSession):
 
     def held(self) -> Iterator[Point]:
         """Read it back."""
-        with contextlib.suppress(FileNotFoundError), open(self._backend.path, "rb") as lines:
+        path = Path(self._backend.path)
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 told = json.loads(line)
                 if told["run"] == self._run.run_id and "at" in told:
