@@ -19,7 +19,7 @@ from steplogd.bystander import Bystander
 from steplogd.holder import HomeHeld, hold
 from steplogd.service import Remaining, Service, first_of
 from steplogd.serving import serve
-from steplogd.store.database import StoreError
+from steplogd.store.breakage import StoreError, StoreReplaced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -147,14 +147,28 @@ async def _stop_at(when: float, stop: anyio.Event) -> None:
 async def _by_another(
     config: Config, timeout_seconds: float | None, goal: Goal
 ) -> tuple[Remaining, bool]:
-    bystander = await to_thread.run_sync(Bystander, config)
+    patience_seconds = float("inf") if timeout_seconds is None else timeout_seconds
+    give_up_at = anyio.current_time() + patience_seconds
+    while True:
+        bystander = await to_thread.run_sync(Bystander, config)
+        try:
+            return await _beside(bystander, give_up_at, goal)
+        except StoreReplaced:  # the daemon has set it aside, and folds all again
+            if anyio.current_time() >= give_up_at:
+                raise
+        finally:
+            await to_thread.run_sync(bystander.close)
+        await anyio.sleep(_REFRESH_SECONDS)
+
+
+async def _beside(bystander: Bystander, give_up_at: float, goal: Goal) -> tuple[Remaining, bool]:
     look = functools.partial(to_thread.run_sync, bystander.remaining)
     is_reached = functools.partial(to_thread.run_sync, goal.is_reached, bystander)
     is_done = False
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_show_progress, look)
-            with anyio.move_on_after(timeout_seconds):
+            with anyio.CancelScope(deadline=give_up_at):
                 # It is another process's doing: nothing here could wake us.
                 while not (is_done := await is_reached()):  # noqa: ASYNC110
                     await anyio.sleep(_REFRESH_SECONDS)
@@ -162,8 +176,6 @@ async def _by_another(
         return await look(), is_done
     except BaseExceptionGroup as group:
         raise first_of(group) from None
-    finally:
-        await to_thread.run_sync(bystander.close)
 
 
 async def _show_progress(look: Callable[[], Awaitable[Remaining]]) -> None:

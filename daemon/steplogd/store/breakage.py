@@ -45,6 +45,10 @@ class StoreUnusable(StoreError):
     )
 
 
+class StoreReplaced(StoreUnusable):
+    """The store that was opened is not the one that lies there now."""
+
+
 def sorted_error(path: Path, error: sqlite3.Error) -> StoreError:
     """Tell what passes by itself from what does not."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY

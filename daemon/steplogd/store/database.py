@@ -15,6 +15,7 @@ from steplog.home import make_folder
 from steplogd.store.breakage import (
     StoreBusy,
     StoreError,
+    StoreReplaced,
     StoreUnusable,
     sorted_error,
     with_sidecars,
@@ -183,7 +184,7 @@ class Database:
                 is_present = False
             if not is_present:
                 raise self._noted(
-                    StoreUnusable(f"{path} was deleted or replaced while it was in use")
+                    StoreReplaced(f"{path} was deleted or replaced while it was in use")
                 )
 
     def _noted(self, error: StoreError) -> StoreError:
