@@ -115,3 +115,19 @@ def test_what_differs_is_the_difference_of_two_sets(
     assert len(surplus) == len(set(surplus))
     assert set(expected) - set(held) == set(missing)
     assert set(held) - set(expected) == set(surplus)
+
+
+def test_times_count_for_nothing_before_a_position_that_was_folded_again() -> None:
+    """A value that differs counts there too, and beyond it all does."""
+    comparison: Comparison[Point] = Comparison()
+    for position, point in enumerate([loss(0), loss(1), loss(2)], 1):
+        comparison.expect([point], position)
+    for point in (loss(0, ts=3), loss(0, ts=4), loss(1, "0.25", ts=3), loss(2, ts=3)):
+        comparison.hold(point)
+
+    comparison.forgive_times(2)
+
+    assert list(comparison.mismatches()) == [
+        Mismatch(loss(1), loss(1, "0.25", ts=3), 2),
+        Mismatch(loss(2), loss(2, ts=3), 3),
+    ]
