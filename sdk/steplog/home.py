@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOME_MODE: Final = 0o700
 """What tasks track is nobody else's to read."""
@@ -37,6 +41,33 @@ def make_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=HOME_MODE, exist_ok=True)
     path.chmod(HOME_MODE)
+
+
+def is_taken(path: Path, is_right_kind: Callable[[int], bool] = stat.S_ISREG) -> bool:
+    """Tell whether something that is not ours has a name in a folder that several users share.
+
+    Args:
+        path: The name.
+        is_right_kind: Tells of a mode whether it is what should lie there; a spool is a file.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return not is_ours(status, is_right_kind) and is_shared(path.parent)
+
+
+def is_shared(folder: Path) -> bool:
+    """Tell whether several users make files in a folder: it is sticky, so that each keeps his."""
+    try:
+        return bool(folder.stat().st_mode & stat.S_ISVTX)
+    except OSError:
+        return False
+
+
+def is_ours(status: os.stat_result, is_right_kind: Callable[[int], bool] = stat.S_ISREG) -> bool:
+    """Tell whether something belongs to this user, and is what it should be."""
+    return status.st_uid == os.geteuid() and is_right_kind(status.st_mode)
 
 
 def spool_folder(home: Path) -> Path:

@@ -50,6 +50,23 @@ def report(error: Exception, where: str) -> None:
     )
 
 
+def report_stand_in(run_id: str, own_id: str) -> None:
+    """Warn once that what is tracked goes to another run than the one that was asked for.
+
+    Raises:
+        TrackingError: Instead, when that was asked for.
+    """
+    sentence = stand_in_sentence(run_id, own_id)
+    if is_strict():
+        raise TrackingError(sentence)
+    warn_once(sentence)
+
+
+def stand_in_sentence(run_id: str, own_id: str) -> str:
+    """Say that a run is another user's, and which one stands in for it."""
+    return f"Run {run_id} is another user's in this home: what is tracked goes to run {own_id}."
+
+
 def warn_once(sentence: str, reason: str = "") -> None:
     """Warn, unless of the same before; never raises.
 

@@ -9,7 +9,11 @@ from typing import Final
 
 from steplog.errors import InvalidName
 
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", re.ASCII)
+MAX_RUN_ID_CHARACTERS: Final = 128
+
+_RUN_ID: Final = re.compile(
+    rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{MAX_RUN_ID_CHARACTERS - 1}}}", re.ASCII
+)
 
 _ADJECTIVES: Final = (
     "amber ancient autumn blazing blocking bold brave bright brisk calm candid clever cobalt "

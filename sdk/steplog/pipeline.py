@@ -105,7 +105,7 @@ class StepPlace(Place):
     def other_run_id(self) -> str | None:
         """Return the run of another pipeline that this context is in, as in a server of many."""
         run_id = run_id_in(self._pipeline) if self._is_pipelines else None
-        return None if run_id == self.run.run_id else run_id
+        return None if run_id in (self.run.run_id, self.run.asked_id) else run_id
 
     def hear(self, event: Any) -> None:
         """Take an event of the pipeline, in whose context this is called."""

@@ -15,7 +15,7 @@ from steplog.events import DEFAULT_TASK, Code
 from steplog.home import default_home
 from steplog.interrupts import comes_from_signal_handler
 from steplog.names import check_run_id
-from steplog.spool import open_new_spool
+from steplog.spool import open_chosen_spool, open_new_spool
 from steplog.writer import Writer
 
 if TYPE_CHECKING:
@@ -49,10 +49,12 @@ class Run:
     Attributes:
         run_id: The name of the run, and of its spool.
         tag: What groups it with others; "" without one.
+        asked_id: The id that was asked for, which was another user's run if it is not `run_id`.
     """
 
-    def __init__(self, writer: Writer, tag: str) -> None:
+    def __init__(self, writer: Writer, tag: str, asked_id: str | None = None) -> None:
         self.run_id = writer.run_id
+        self.asked_id = asked_id or writer.run_id
         self.tag = tag
         self.writer = writer
         self.outermost = _outermost_place(self)
@@ -137,8 +139,9 @@ def join_run(
 ) -> Run:
     """Start or join a run as `start_run` does, and say of what runs in it what `config` says."""
     watch = _watch_exit()
-    writer = _new_writer(_find_home(), run_id or _run_id_from_environment())
-    run = Run(writer, _checked_tag(tag or _tag_from_environment()))
+    asked_id = run_id or _run_id_from_environment()
+    writer = _new_writer(_find_home(), asked_id)
+    run = Run(writer, _checked_tag(tag or _tag_from_environment()), asked_id)
     try:
         writer.join(run.tag, parameters, config)
         _append_code(writer)
@@ -190,7 +193,7 @@ def _place_of_others() -> place.Place | None:
     run_id = at and at.run.outermost.other_run_id()
     if not run_id:
         return at
-    return next((run.outermost for run in _open_runs if run.run_id == run_id), None)
+    return next((run.outermost for run in _open_runs if run_id in (run.run_id, run.asked_id)), None)
 
 
 def place_in(run: Run) -> place.Place:
@@ -245,10 +248,15 @@ def _on_spool_open() -> None:
 
 
 def _new_writer(home: Path, run_id: str | None) -> Writer:
-    if run_id is not None:
-        return Writer(home, check_run_id(run_id), _on_spool_open)
-    run_id, fd = open_new_spool(home)
-    return Writer(home, run_id, _on_spool_open, fd)
+    own_id, fd = open_new_spool(home) if run_id is None else open_chosen_spool(home, run_id)
+    writer = Writer(home, own_id, _on_spool_open, fd)
+    if run_id not in (None, own_id):
+        try:
+            losses.report_stand_in(str(run_id), own_id)
+        except TrackingError:
+            writer.close()
+            raise
+    return writer
 
 
 def _run_id_from_environment() -> str | None:

@@ -10,11 +10,20 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import SPOOL_MODE, document_path, make_folder, spool_path
-from steplog.names import check_run_id, propose_run_id
+from steplog.home import (
+    SPOOL_MODE,
+    document_path,
+    is_ours,
+    is_shared,
+    is_taken,
+    make_folder,
+    spool_path,
+)
+from steplog.names import MAX_RUN_ID_CHARACTERS, check_run_id, propose_run_id
 from steplog.room import Room
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK_ATTEMPTS: Final = 50
@@ -31,13 +40,18 @@ BROKEN: Final = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV)
 """What a write says whose file system broke; the path may lead to one that was mounted anew."""
 
 _PROPOSALS: Final = 50
+_STAND_INS: Final = 5
 
 
 class TornWrite(OSError):
     """A line was written in part, and what stands in the spool ends without an LF."""
 
 
-def append_line(home: Path, run_id: str, line: bytes) -> None:
+class SpoolTaken(OSError):
+    """In a home that several users share, something of another user has the spool's name."""
+
+
+def append_line(home: Path, run_id: str, line: bytes) -> str:
     """Append one line to the spool of a run as a visitor: open, write, close.
 
     On return the line is in the file, as any `write` is: a killed process or daemon loses nothing,
@@ -48,17 +62,21 @@ def append_line(home: Path, run_id: str, line: bytes) -> None:
         run_id: The run; it need not exist yet.
         line: One JSON object with an LF at the end.
 
+    Returns:
+        The run whose spool has it: another one where the spool is another user's.
+
     Raises:
         InvalidName: The run id is none.
         NoRoom: The disk is full but for what is left to others; nothing was written.
         OSError: It could not be written; the spool has at most a torn piece of it.
     """
-    fd = open_spool(home, run_id)
+    run_id, fd = open_own_spool(home, run_id)
     try:
         Room().claim(fd, len(line))
         write_line(fd, line)
     finally:
         os.close(fd)
+    return run_id
 
 
 def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
@@ -74,9 +92,45 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
 
     Raises:
         InvalidName: The run id is none.
+        SpoolTaken: It is another user's, in a home that several users share.
         OSError: It cannot be opened, or is no regular file.
     """
     path = spool_path(home, check_run_id(run_id))
+    try:
+        return _open(path, exclusive=exclusive)
+    except OSError as error:
+        if not isinstance(error, (FileExistsError, SpoolTaken)) and is_taken(path):
+            raise _taken(path) from error
+        raise
+
+
+def open_own_spool(home: Path, run_id: str) -> tuple[str, int]:
+    """Open the spool of a run, or where that is another user's, of a run that stands in for it.
+
+    Returns:
+        The run whose spool it is, and the descriptor.
+
+    Raises:
+        InvalidName: The run id is none.
+        OSError: It cannot be opened.
+    """
+    for own_id in stand_ins(check_run_id(run_id)):
+        try:
+            return own_id, open_spool(home, own_id)
+        except SpoolTaken as error:
+            taken = error
+    raise taken
+
+
+def open_chosen_spool(home: Path, run_id: str) -> tuple[str, int]:
+    """Open the spool of a run as `open_own_spool` does; the descriptor may be `CLOSED`."""
+    try:
+        return open_own_spool(home, run_id)
+    except OSError:  # the writer tries again with each event, and says what is wrong
+        return run_id, CLOSED
+
+
+def _open(path: Path, *, exclusive: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     flags |= os.O_EXCL if exclusive else 0
     try:
@@ -104,13 +158,20 @@ def open_new_spool(home: Path) -> tuple[str, int]:
         if attempt > _PROPOSALS // 2:
             run_id = f"{run_id}-{os.urandom(4).hex()}"
         try:
-            if not document_path(home, run_id).exists():
+            if not _has_ended(home, run_id):
                 return run_id, open_spool(home, run_id, exclusive=True)
         except FileExistsError:
             continue
         except OSError:  # the writer tries again with each event, and says what is wrong
             break
     return f"{propose_run_id()}-{os.urandom(4).hex()}", CLOSED
+
+
+def _has_ended(home: Path, run_id: str) -> bool:
+    try:
+        return document_path(home, run_id).exists()
+    except PermissionError:  # a home that several users share: none of them may look
+        return False
 
 
 def write_line(fd: int, line: bytes) -> None:
@@ -132,8 +193,37 @@ def write_line(fd: int, line: bytes) -> None:
         raise TornWrite(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def stand_ins(run_id: str) -> Iterator[str]:
+    """Yield a run id, and those that stand in for it where it is another user's.
+
+    The first of them is the same in all processes of a user, so that these meet in one run.
+    """
+    yield run_id
+    uid = os.geteuid()
+    yield _with_suffix(run_id, f"-u{uid}")
+    for _ in range(_STAND_INS):
+        yield _with_suffix(run_id, f"-u{uid}-{os.urandom(4).hex()}")
+
+
+def _with_suffix(run_id: str, suffix: str) -> str:
+    room = MAX_RUN_ID_CHARACTERS - len(suffix)
+    if len(run_id) > room:  # cut, and still told from others that begin alike
+        from hashlib import sha256
+
+        mark = f"-{sha256(run_id.encode()).hexdigest()[:8]}"
+        run_id = f"{run_id[: room - len(mark)]}{mark}"
+    return run_id + suffix
+
+
+def _taken(path: Path) -> SpoolTaken:
+    return SpoolTaken(errno.EACCES, "is another user's", str(path))
+
+
 def _prepare(fd: int, path: Path) -> None:
     status = os.fstat(fd)
+    # A second name: what we would append to may be a file of ours that another user linked here.
+    if not (is_ours(status) and status.st_nlink <= 1) and is_shared(path.parent):
+        raise _taken(path)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     if status.st_size == 0 and status.st_uid == os.geteuid():

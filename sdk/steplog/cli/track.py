@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from steplog.encoding import check_size, prepare
 from steplog.environment import named_task, show_task
 from steplog.errors import SteplogError
 from steplog.events import DEFAULT_TASK
+from steplog.losses import stand_in_sentence
 from steplog.names import check_run_id
 from steplog.run import RUN_ID_VARIABLES
 from steplog.spool import append_line
@@ -35,7 +37,10 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     values = _values(parser, arguments.values)
     line = _line(arguments.task, arguments.step, values)
-    append_line(home(), arguments.run_id or _run_id_from_environment(), line)
+    run_id = arguments.run_id or _run_id_from_environment()
+    own_id = append_line(home(), run_id, line)
+    if own_id != run_id:
+        sys.stderr.write(f"steplog: {stand_in_sentence(run_id, own_id)}\n")
     return 0
 
 
