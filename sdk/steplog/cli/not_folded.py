@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Final
 
 from steplog.errors import InvalidName
@@ -48,6 +49,8 @@ def _spools(folder: Path) -> Iterator[tuple[str, int]]:
         if path.name.endswith(_SUFFIX):
             try:
                 run_id = check_run_id(path.name.removesuffix(_SUFFIX))
-                yield run_id, path.stat().st_mtime_ns // 1000
-            except (InvalidName, FileNotFoundError):  # something else lay there, or is gone
+                status = path.lstat()
+            except (InvalidName, OSError):  # something else lay there, or is gone
                 continue
+            if stat.S_ISREG(status.st_mode):
+                yield run_id, status.st_mtime_ns // 1000

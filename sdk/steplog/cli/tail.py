@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from steplog.cli.arguments import CommandParser, home, natural, run_id
 from steplog.cli.event_text import describe
-from steplog.cli.terminal import is_coloured
+from steplog.cli.terminal import is_coloured, sanitise
 from steplog.decoding import complete, decode
-from steplog.errors import RunNotFound
+from steplog.errors import RunNotFound, SteplogError
 from steplog.events import MAX_LINE_BYTES
-from steplog.home import spool_folder
+from steplog.home import is_taken, spool_folder
+from steplog.spool import stand_ins
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -42,14 +45,12 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse_intermixed_args(argv)
     is_following = not arguments.no_follow
     path = _find(spool_folder(home()), arguments.run, is_following)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    fd = _open(path)
+    print_lines = _printer(is_raw=arguments.raw)
     try:
         offset = start_of_last(fd, arguments.n)
         for start, lines in whole_lines(fd, offset, is_following):
-            if arguments.raw:
-                sys.stdout.buffer.write(lines)
-            else:
-                _print_events(lines, start)
+            print_lines(lines, start)
             sys.stdout.flush()
     finally:
         os.close(fd)
@@ -104,7 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-n", type=natural, default=10, metavar="N", help="begin N lines back (10)")
     parser.add_argument("--no-follow", action="store_true", help="stop at the end of the spool")
-    parser.add_argument("--raw", action="store_true", help="print the lines as they are")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="print the lines as they are, but for what would steer a terminal",
+    )
     return parser
 
 
@@ -112,30 +117,97 @@ def _find(folder: Path, run: str | None, is_following: bool) -> Path:
     """Return the spool to read; wait for it when following."""
     is_told = False
     while True:
-        path = folder / f"{run}{_SUFFIX}" if run else _latest(folder)
-        if path is not None and path.exists():
+        path = _spool_of(folder, run) if run else _latest(folder)
+        if path is not None:
             return path
-        what = f"no spool of run {run}" if run else "no spool"
+        what = sanitise(
+            f"no spool of run {run} is in {folder}" if run else f"no spool is in {folder}"
+        )
         if not is_following:
-            raise RunNotFound(
-                f"{what} is in {folder}; track something first, or wait for it without --no-follow"
-            )
+            raise RunNotFound(f"{what}; track something first, or wait for it without --no-follow")
         if not is_told:
-            sys.stderr.write(f"steplog: {what} is in {folder} yet; waiting for it\n")
+            sys.stderr.write(f"steplog: {what} yet; waiting for it\n")
             is_told = True
         time.sleep(POLL_SECONDS)
 
 
+def _spool_of(folder: Path, run: str) -> Path | None:
+    """Return the spool of a run, or ours that stands in for it where that is another user's."""
+    path = folder / f"{run}{_SUFFIX}"
+    if is_taken(path):
+        _, stand_in, *_ = stand_ins(run)
+        own = folder / f"{stand_in}{_SUFFIX}"
+        if own.exists() and not is_taken(own):
+            sys.stderr.write(f"steplog: run {run} is another user's; this is run {stand_in}\n")
+            return own
+    return path if os.path.lexists(path) else None
+
+
 def _latest(folder: Path) -> Path | None:
-    """Return the spool that was appended to last."""
+    """Return the spool that was appended to last.
+
+    Raises:
+        SteplogError: Several users share the home, and none of them sees what the others have.
+    """
     try:
-        spools = [path for path in folder.iterdir() if path.name.endswith(_SUFFIX)]
+        return max(_spools(folder), default=(0, None))[1]
     except FileNotFoundError:
         return None
-    return max(spools, key=lambda path: path.stat().st_mtime_ns, default=None)
+    except PermissionError:
+        raise SteplogError(
+            f"the spools in {folder} are not for this user to list; name a run: `steplog tail RUN`"
+        ) from None
+
+
+def _spools(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in folder.iterdir():
+        if path.name.endswith(_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):  # gone since
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield status.st_mtime_ns, path
+
+
+def _open(path: Path) -> int:
+    """Open a spool to read it.
+
+    Raises:
+        SteplogError: Something else lies there.
+        OSError: It cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+    fd = -1
+    try:
+        fd = os.open(path, flags)
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        if not path.is_symlink():
+            raise
+        is_file = False
+    if is_file:
+        return fd
+    if fd >= 0:
+        os.close(fd)
+    raise SteplogError(f"{path} is no file, and steplog has made none like it; see what it is")
+
+
+def _printer(*, is_raw: bool) -> Callable[[bytes, int], None]:
+    if not is_raw:
+        return _print_events
+    return _print_safely if sys.stdout.isatty() else _print_bytes
 
 
 def _print_events(lines: bytes, offset: int) -> None:
     has_colours = is_coloured(sys.stdout)
     for event in decode(lines, offset):
         sys.stdout.write(f"{describe(event, has_colours=has_colours)}\n")
+
+
+def _print_bytes(lines: bytes, _: int) -> None:
+    sys.stdout.buffer.write(lines)
+
+
+def _print_safely(lines: bytes, _: int) -> None:
+    """Print for a terminal: JSON has no control characters, but not all that lies there is JSON."""
+    for line in lines.split(b"\n")[: -1 if lines.endswith(b"\n") else None]:
+        sys.stdout.write(f"{sanitise(line.decode('utf-8', 'backslashreplace'))}\n")

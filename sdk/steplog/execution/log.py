@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.errors import NoRoom
 from steplog.execution.warning import warn
-from steplog.home import catalog_folder, make_folder
+from steplog.home import catalog_folder, is_ours, is_shared, is_taken, make_folder
 from steplog.room import Room
+from steplog.spool import stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +37,28 @@ class Log:
 
     def __init__(self, home: Path, run_id: str, path: tuple[str, ...]) -> None:
         self._catalog = catalog_folder(home)
-        self._folder = run_id
         self._name = log_name(path)
-        for folder in (home, self._catalog, self._catalog / run_id):
-            make_folder(folder)
-        self._file = os.open(self._catalog / run_id / self._name, _FLAGS, _MODE)
+        make_folder(home)
+        make_folder(self._catalog)
+        self._folder, self._file = self._open(run_id)
         self._room = Room()
         self._is_failed = False
+
+    def _open(self, run_id: str) -> tuple[str, int]:
+        """Open the file in the folder of the run, or in another where that is not ours."""
+        for name in stand_ins(run_id):
+            folder = self._catalog / name
+            if is_taken(folder, stat.S_ISDIR):
+                continue
+            make_folder(folder)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                # It may have been another user's, who was faster just now.
+                if is_ours(os.fstat(fd), stat.S_ISDIR) or not is_shared(self._catalog):
+                    return name, os.open(self._name, _FLAGS, _MODE, dir_fd=fd)
+            finally:
+                os.close(fd)
+        raise OSError(errno.EEXIST, "all folders that it could lie in are another user's")
 
     def write(self, printed: bytes) -> None:
         """Append; from the first failure on, which is warned of, no more.

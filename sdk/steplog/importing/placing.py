@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING, Final, Literal
 
 from steplog.decoding import decode
 from steplog.errors import RunNotFound
 from steplog.events import MAX_LINE_BYTES, Open
-from steplog.home import SPOOL_MODE, document_path, make_folder, spool_folder, spool_path
+from steplog.home import (
+    SPOOL_MODE,
+    document_path,
+    is_taken,
+    make_folder,
+    spool_folder,
+    spool_path,
+)
 from steplog.room import Room
 from steplog.store_reader import NothingFolded, find_run, snapshot
 
@@ -34,11 +42,14 @@ def standing(home: Path, run_id: str, w: str) -> Standing:
         OSError: The spool cannot be read.
     """
     try:
-        with spool_path(home, run_id).open("rb") as spool:
+        with open(spool_path(home, run_id), "rb", opener=_open_plainly) as spool:
             first = decode(spool.readline(MAX_LINE_BYTES))
     except FileNotFoundError:
-        is_known = document_path(home, run_id).exists() or _is_in_run_log(home, run_id)
-        return "other" if is_known else "absent"
+        return "other" if _is_known(home, run_id) else "absent"
+    except OSError:
+        if is_taken(spool_path(home, run_id)):
+            return "other"
+        raise
     return "same" if first and isinstance(first[0], Open) and first[0].w == w else "other"
 
 
@@ -94,12 +105,35 @@ def _unfinished(folder: Path) -> Iterator[tuple[int, str]]:
 
 def _make_durable(folder: Path) -> None:
     """Return when the names in a folder would survive a power cut, where that can be had."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # a home that several users share: none of them may list it
+        return
     try:
         with contextlib.suppress(OSError):  # a file system that syncs no folders
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _open_plainly(path: str, flags: int) -> int:
+    """Open a file, and wait for nobody; another user's pipe or link may have its name.
+
+    Raises:
+        OSError: It is no file.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is not a regular file", path)
+    return fd
+
+
+def _is_known(home: Path, run_id: str) -> bool:
+    try:
+        return document_path(home, run_id).exists() or _is_in_run_log(home, run_id)
+    except PermissionError:  # a home that several users share: the names of spools say enough
+        return False
 
 
 def _is_in_run_log(home: Path, run_id: str) -> bool:
