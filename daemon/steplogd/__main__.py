@@ -94,7 +94,10 @@ def _version() -> str:
 
 
 def _fail(sentence: str, status: int) -> int:
-    sys.stderr.write(f"steplogd: {sentence}\n")
+    from steplog.cli.terminal import sanitise
+    from steplogd.delivery.secrets import without_secrets
+
+    sys.stderr.write(f"steplogd: {sanitise(without_secrets(sentence))}\n")
     return status
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steplog.home import database_path, spool_path
 from steplogd.presence import look
 from steplogd.service import Remaining
-from steplogd.spools import Spools, unfolded_bytes
+from steplogd.spools import Spools, Unfolded, unfolded
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -44,11 +44,12 @@ class Bystander:
     def is_done(self) -> bool:
         """Tell whether all that was there is folded, ended and delivered; what came later is not.
 
+        Spools that cannot be read are not waited for.
+
         Raises:
-            OSError: A spool cannot be read.
             StoreError: The store cannot be read now.
         """
-        if any(self._unfolded().values()):
+        if self._unfolded().size_bytes:
             return False
         self._leaving = self._leaving_of(self._leaving)
         if self._leaving:
@@ -69,9 +70,10 @@ class Bystander:
 
     def remaining(self) -> Remaining:
         """Return what is left to do; raises as `is_done`."""
+        left = self._unfolded()
         return Remaining(
-            spool_bytes=sum(self._unfolded().values()),
-            unreadable={},
+            spool_bytes=sum(left.size_bytes.values()),
+            unreadable=left.unreadable,
             open_runs=len(self._run_logs.open_runs()),
             leaving=bool(self._leaving),
             backends=[self._cursors.backlog(backend.name) for backend in self._config.backends],
@@ -81,8 +83,8 @@ class Bystander:
         """Close the store."""
         self._database.close()
 
-    def _unfolded(self) -> dict[str, int]:
-        return unfolded_bytes(self._config.home, self._sizes, self._run_logs.checkpoints())
+    def _unfolded(self) -> Unfolded:
+        return unfolded(self._config.home, self._sizes, self._run_logs.checkpoints())
 
     def _leaving_of(self, before: set[str] | None) -> set[str]:
         """Return the open runs, of those that were leaving before, that nobody is in."""

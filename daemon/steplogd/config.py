@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
         shutdown_seconds: How long batches in flight are waited for at the end.
         min_free: Bytes of the home's disk that run logs do not grow into; without it, what tasks
             leave free: STEPLOG_MIN_FREE, else a twentieth of the disk and at most 64 MiB.
+        shared: Whether other users append to spools in the home, each to his own.
     """
 
     home: str = ""
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
     sweep_seconds: float = 5.0
     shutdown_seconds: float = 10.0
     min_free: int | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

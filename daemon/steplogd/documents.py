@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
-from steplog.home import document_path, make_folder
+from steplog.home import document_path, make_folder, open_private
 from steplog.run_log import write_run_log
 
 if TYPE_CHECKING:
@@ -63,14 +63,10 @@ class DocumentWriter:
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.tmp")
         try:
-            with open(unfinished, "w", encoding="utf-8", opener=_open_private) as file:
+            with open(unfinished, "w", encoding="utf-8", opener=open_private) as file:
                 write_run_log(self._home, run_id, file.write)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

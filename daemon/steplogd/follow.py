@@ -9,8 +9,9 @@ import anyio
 import structlog
 from anyio import CapacityLimiter, to_thread
 
-from steplog.home import spool_folder
+from steplog.home import make_folder, spool_folder
 from steplogd.intake.watch import watch
+from steplogd.shared_home import share_folder
 from steplogd.store.database import StoreError, StoreUnusable
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Follower:
     ) -> None:
         self._folder = spool_folder(config.home)
         self._settings = config.settings
+        self._make_folder = share_folder if config.settings.shared else make_folder
         self._line = line
         self._disk = disk
         self._stop = stop
@@ -69,7 +71,7 @@ class Follower:
     async def watch(self) -> None:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
         try:
-            async for run_ids in watch(self._folder, self._stop):
+            async for run_ids in watch(self._folder, self._stop, self._make_folder):
                 self._mark(run_ids)
                 if not run_ids:
                     await self._sweep_once()

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import make_folder
+from steplog.home import make_folder, open_private
 from steplog.served import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def hold(home: Path) -> Iterator[None]:
         OSError: The home cannot be written.
     """
     make_folder(home)
-    fd = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = open_private(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if not _lock(fd):
             pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

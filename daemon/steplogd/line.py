@@ -92,6 +92,7 @@ class Line:
         self.spools = Spools(home, run_logs.checkpoints())
         self._open: dict[str, _OpenRun] = {}
         self._failed: set[str] = set()
+        self._complained_of: set[str] = set()
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
 
@@ -203,11 +204,21 @@ class Line:
         self._run_logs.commit((one.run.folded, one.changes) for one in folded)
         for one in folded:
             self._failed.discard(one.run_id)
-            _log_set_aside(one)
+            self._complain_of_set_aside(one)
             if one.chunk is not None:
                 self.spools.note_folded(one.run_id, one.chunk)
             if one.run.folded.state.status != PROCESSING:
                 self._open.pop(one.run_id, None)
+
+    def _complain_of_set_aside(self, folded: _Folded) -> None:
+        """Say once of each run that something was set aside; `steplog show` has the count."""
+        if folded.changes.set_aside and folded.run_id not in self._complained_of:
+            self._complained_of.add(folded.run_id)
+            malformed = folded.changes.set_aside[0]
+            reason = malformed.reason[:200]
+            self.spools.complaints.say(
+                "line set aside", folded.run_id, offset=malformed.offset, reason=reason
+            )
 
     def _has_ended(self, run_id: str, run: _OpenRun, now: float, wall_now: float) -> bool:
         path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
@@ -228,16 +239,6 @@ def _together(passes: list[Pass]) -> Pass:
         whole.advanced |= one.advanced
         whole.unfinished += one.unfinished
     return whole
-
-
-def _log_set_aside(folded: _Folded) -> None:
-    for malformed in folded.changes.set_aside[:1]:
-        _log.warning(
-            "line set aside",
-            run=folded.run_id,
-            offset=malformed.offset,
-            reason=malformed.reason[:200],
-        )
 
 
 def _log_end(run_id: str, run: _OpenRun) -> None:

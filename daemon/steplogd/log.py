@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from steplog.cli.terminal import sanitise
+from steplogd.delivery.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def set_up_log(level: int = logging.INFO) -> None:
@@ -16,9 +23,12 @@ def set_up_log(level: int = logging.INFO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not on_terminal),
             _without_none,
-            structlog.dev.ConsoleRenderer()
-            if on_terminal
-            else structlog.processors.JSONRenderer(ensure_ascii=True),
+            _without_secrets,
+            *(
+                [_printable, structlog.dev.ConsoleRenderer()]
+                if on_terminal
+                else [structlog.processors.JSONRenderer(ensure_ascii=True)]
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -30,3 +40,23 @@ def _without_none(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     return {key: value for key, value in event.items() if value is not None}
+
+
+def _without_secrets(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {key: _texts(value, without_secrets) for key, value in event.items()}
+
+
+def _printable(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Keep what a tracker, a file name or a line said from steering the terminal."""
+    return {key: _texts(value, sanitise) for key, value in event.items()}
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Change a text, or each in a list; whatever else there is has its own `repr`."""
+    if isinstance(value, list):
+        return [_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value

@@ -28,7 +28,7 @@ def look(
         idle_seconds: For how long a run is silent where nothing better tells its end.
     """
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return "nobody"  # and nobody can come back to it
     except OSError:

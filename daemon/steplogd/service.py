@@ -19,6 +19,7 @@ from steplogd.follow import Follower
 from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.line import Line
+from steplogd.shared_home import share
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
 from steplogd.store.documents import Documents
@@ -180,8 +181,11 @@ class Service:
 
     def _open(self) -> None:
         config, settings = self._config, self._settings
-        make_folder(config.home)
-        make_folder(spool_folder(config.home))
+        if settings.shared:
+            share(config.home)
+        else:
+            make_folder(config.home)
+            make_folder(spool_folder(config.home))
         database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
         self._database = database
         take(database, lambda: dict(list_spools(spool_folder(config.home))))

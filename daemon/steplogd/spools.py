@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import structlog
+import itertools
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from steplog.home import spool_folder, spool_path
+from steplogd.complaints import Complaints
 from steplogd.intake.tail import list_spools, read_chunk
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from steplogd.intake.tail import Chunk
 
-_log = structlog.get_logger()
+_TRIED_AGAIN: Final = 100
+"""How many spools that could not be read are tried again in a sweep: anybody may plant thousands
+where several users share a home."""
 
 
 class Spools:
@@ -29,7 +31,8 @@ class Spools:
         self._home = home
         self._offsets = offsets
         self._read_to = offsets.copy()  # further by a torn tail, which is not folded
-        self._unreadable: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}  # the one that is to be tried next comes first
+        self.complaints = Complaints()
 
     def path(self, run_id: str) -> Path:
         """Return where the spool of a run lies."""
@@ -48,8 +51,18 @@ class Spools:
         return dict(list_spools(spool_folder(self._home)))
 
     def grown(self) -> list[str]:
-        """Return the runs whose spool has grown since it was read last; raises as `sizes`."""
-        return self._beyond(self.sizes())
+        """Return the runs whose spool has grown since it was read last; raises as `sizes`.
+
+        Of those that could not be read then, some have their turn.
+        """
+        self.complaints.begin_anew()
+        beyond = dict.fromkeys(self._beyond(self.sizes()))
+        grown = [run_id for run_id in beyond if run_id not in self._unreadable]
+        waiting = (run_id for run_id in self._unreadable if run_id in beyond)
+        again = list(itertools.islice(waiting, _TRIED_AGAIN))
+        for run_id in again:
+            self._unreadable[run_id] = self._unreadable.pop(run_id)
+        return [*grown, *again]
 
     def unfolded(self, sizes: dict[str, int]) -> list[str]:
         """Return the runs that are not folded up to these sizes, but for unreadable spools."""
@@ -69,6 +82,7 @@ class Spools:
         try:
             chunk = read_chunk(self.path(run_id), self._offsets.get(run_id, 0))
         except FileNotFoundError:
+            self._unreadable.pop(run_id, None)
             return None
         except OSError as error:
             self.refuse(run_id, f"{error.strerror or error}")
@@ -92,33 +106,35 @@ class Spools:
         """Note that a spool cannot be folded now, and say so once."""
         if self._unreadable.get(run_id) != reason:
             self._unreadable[run_id] = reason
-            _log.warning("spool cannot be folded", run=run_id, reason=reason)
+            self.complaints.say("spool cannot be folded", run_id, reason=reason)
 
     def _beyond(self, sizes: dict[str, int]) -> list[str]:
         return [run_id for run_id, size in sizes.items() if size > self.read_to(run_id)]
 
 
-def unfolded_bytes(home: Path, sizes: dict[str, int], offsets: dict[str, int]) -> dict[str, int]:
-    """Return how many bytes of each spool are to be folded; a torn tail is none of them.
+class Unfolded(NamedTuple):
+    """What is to be folded: how many bytes of each spool, and why some cannot be, by run id."""
+
+    size_bytes: dict[str, int]
+    unreadable: dict[str, str]
+
+
+def unfolded(home: Path, sizes: dict[str, int], offsets: dict[str, int]) -> Unfolded:
+    """Return what is to be folded; a torn tail is not.
 
     Args:
         home: Where the spools lie.
         sizes: The size of each in bytes.
         offsets: How many bytes of each are folded.
-
-    Raises:
-        OSError: A spool cannot be read.
     """
-    short = {run_id: size - offsets.get(run_id, 0) for run_id, size in sizes.items()}
-    return {
-        run_id: size
-        for run_id, size in short.items()
-        if size > 0 and _has_lines(spool_path(home, run_id), offsets.get(run_id, 0))
-    }
-
-
-def _has_lines(path: Path, offset: int) -> bool:
-    try:
-        return bool(read_chunk(path, offset).lines)
-    except FileNotFoundError:
-        return False
+    found = Unfolded({}, {})
+    for run_id, size in sizes.items():
+        offset = offsets.get(run_id, 0)
+        try:
+            if size > offset and read_chunk(spool_path(home, run_id), offset).lines:
+                found.size_bytes[run_id] = size - offset
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.unreadable[run_id] = f"{error.strerror or error}"
+    return found

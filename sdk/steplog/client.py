@@ -131,4 +131,7 @@ def _clients() -> dict[str, EntryPoint]:
 def _warn(reason: str) -> None:
     import logging
 
-    logging.getLogger("steplog").warning("The tracker's own client is not to be had: %s.", reason)
+    from steplog.cli.terminal import sanitise
+
+    said = sanitise(reason)  # a tracker may have said it
+    logging.getLogger("steplog").warning("The tracker's own client is not to be had: %s.", said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 HOME_MODE: Final = 0o700
 """What tasks track is nobody else's to read."""
+
+FILE_MODE: Final = 0o600
+"""So is what else there is of them, in files that nobody else appends to or reads."""
 
 SPOOL_MODE: Final = 0o640
 """A daemon in the folder's group can read a spool, whatever the umask of the task."""
@@ -41,6 +45,24 @@ def make_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=HOME_MODE, exist_ok=True)
     path.chmod(HOME_MODE)
+
+
+def open_private(path: Path | str, flags: int, folder: int | None = None) -> int:
+    """Open a file of a home, and make it for its owner alone whatever the umask.
+
+    Args:
+        path: The file.
+        flags: Those of `os.open`.
+        folder: A descriptor of the folder that the path begins in.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    fd = os.open(path, flags, FILE_MODE, dir_fd=folder)
+    with contextlib.suppress(OSError):  # a file system without modes
+        if os.fstat(fd).st_size == 0:
+            os.fchmod(fd, FILE_MODE)
+    return fd
 
 
 def is_taken(path: Path, is_right_kind: Callable[[int], bool] = stat.S_ISREG) -> bool:

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.command_words import MASK, is_secret, without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,7 +27,10 @@ def of_program() -> dict[str, Any]:
 
 
 def of_command(words: Sequence[str]) -> dict[str, Any]:
-    """Say what a command runs: its words, and the run's variables that the environment names."""
+    """Say what a command runs: its words, and the run's variables that the environment names.
+
+    What is plainly a password or a key is left out of both.
+    """
     return {"variables": _variables(), "command": _bounded(words)}
 
 
@@ -36,14 +41,15 @@ def _variables() -> dict[str, str]:
         if name.startswith(VARIABLE_PREFIXES):
             room -= len(name) + len(value)
             if room >= 0:
-                kept[name.partition("_VAR_")[2]] = value
+                name = name.partition("_VAR_")[2]
+                kept[name] = MASK if is_secret(name) else value
     return kept
 
 
 def _bounded(words: Sequence[str]) -> list[str]:
     kept: list[str] = []
     room = _MAX_COMMAND_CHARACTERS
-    for word in words[:_MAX_ARGUMENTS]:
-        kept.append(str(word)[:room])
+    for word in without_secrets(map(str, words[:_MAX_ARGUMENTS])):
+        kept.append(word[:room])
         room -= len(kept[-1])
     return kept

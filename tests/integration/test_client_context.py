@@ -279,6 +279,6 @@ def test_a_client_that_fails_at_its_end_costs_nothing(
 )
 def test_no_credential_is_left_in_a_counterpart(uri: str, plain: str) -> None:
     """It stands in the store, for every task of this home to read."""
-    from steplogd.delivery.mlflow_client import without_credentials
+    from steplogd.delivery.secrets import without_credentials
 
     assert plain == without_credentials(uri)

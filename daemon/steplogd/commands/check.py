@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steplogd.config import find_config, load_config
+from steplog.cli.terminal import sanitise
+from steplogd.config import ConfigError, find_config, load_config
+from steplogd.shared_home import troubles
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the configuration; returns 0 when it is right, and raises ConfigError otherwise."""
     path = find_config(arguments.config)
     config = load_config(path)
+    if config.settings.shared:
+        for trouble in troubles(config.home):
+            raise ConfigError(f"{path}: {trouble}")
     names = ", ".join(backend.name for backend in config.backends)
     delivers = f"delivers to {names}" if names else "no backend: the run log has it all"
-    sys.stdout.write(f"{path or 'no configuration file'}: ok; home {config.home}; {delivers}\n")
+    shared = ", shared with other users" if config.settings.shared else ""
+    said = f"{path or 'no configuration file'}: ok; home {config.home}{shared}; {delivers}"
+    sys.stdout.write(f"{sanitise(said)}\n")
     return 0

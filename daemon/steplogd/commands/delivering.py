@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import anyio
 from anyio import to_thread
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from steplog.cli.terminal import counted
+from steplog.cli.terminal import counted, sanitise
 from steplog.errors import SteplogError
 from steplogd.bystander import Bystander
 from steplogd.holder import HomeHeld, hold
@@ -86,7 +87,9 @@ def deliver_to(config: Config, timeout_seconds: float | None, backends: Collecti
     goal = Goal(lambda service: service.delivered(backends), is_delivered)
     left, is_done = deliver(config, timeout_seconds, goal)
     if not is_done:
-        sys.stderr.writelines(f"steplogd: {line}\n" for line in what_is_behind(left, backends))
+        sys.stderr.writelines(
+            f"steplogd: {sanitise(line)}\n" for line in what_is_behind(left, backends)
+        )
     return 0 if is_done else EXIT_BEHIND
 
 
@@ -201,6 +204,6 @@ def _draw_all(progress: Progress, bars: dict[str, TaskID], left: Remaining) -> N
 def _draw(progress: Progress, bars: dict[str, TaskID], name: str, left: int) -> None:
     """Show what is left as a part of the most that there ever was."""
     if name not in bars:
-        bars[name] = progress.add_task(name, total=left)
+        bars[name] = progress.add_task(escape(sanitise(name)), total=left)
     total = max(left, int(progress.tasks[bars[name]].total or 0))
     progress.update(bars[name], total=total, completed=total - left)

@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _configured(home: Path) -> Config:
+    make_folder(home.parent)
     make_folder(home)
     path = home / "steplogd.toml"
     path.write_text(_CONFIG.format(home=home), encoding="utf-8")

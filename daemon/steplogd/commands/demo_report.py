@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from steplog.cli.terminal import sanitise
 from steplog.run_log import read_run_log
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def _show_mlflow(console: Console, home: Path, run_id: str, metrics: dict[str, A
         table.add_row(key, f"{len(points):,}", f"{last:.4f}")
     console.print(table)
     for key, value in sorted(run.data.params.items()):
-        console.print(f"  {key} = {value}", markup=False, soft_wrap=True)
+        console.print(sanitise(f"  {key} = {value}"), markup=False, soft_wrap=True)
     console.print("\nLook at it in MLflow's own page:\n", markup=False)
     command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-    console.print(f"  {command}", markup=False, soft_wrap=True)
+    console.print(f"  {sanitise(command)}", markup=False, soft_wrap=True)
     if differs:
         console.print("MLflow has another number of points than the run log.", style="bold red")
     return int(differs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from steplog.cli.terminal import sanitise
 from steplogd.bystander import Bystander
 from steplogd.commands.delivering import EXIT_BEHIND, Goal, deliver, seconds, what_is_behind
 from steplogd.config import find_config, load_config
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+_MAX_SHOWN: Final = 20
 _ALL: Final = Goal(Service.drained, Bystander.is_done)
 
 
@@ -46,13 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps({"done": is_done, **msgspec.to_builtins(left)}) + "\n")
     elif not is_done:
-        sys.stderr.writelines(f"steplogd: {sentence}\n" for sentence in _what_is_left(left))
+        sys.stderr.writelines(
+            f"steplogd: {sanitise(sentence)}\n" for sentence in _what_is_left(left)
+        )
     return 0 if is_done else EXIT_BEHIND
 
 
 def _what_is_left(left: Remaining) -> Iterator[str]:
     if left.spool_bytes:
         yield f"{left.spool_bytes:,} bytes of spools are not folded yet"
-    for run_id, reason in left.unreadable.items():
+    for run_id, reason in itertools.islice(left.unreadable.items(), _MAX_SHOWN):
         yield f"the spool of {run_id} cannot be folded: {reason}"
+    if len(left.unreadable) > _MAX_SHOWN:
+        yield f"{len(left.unreadable) - _MAX_SHOWN:,} more spools cannot be: --json has them all"
     yield from what_is_behind(left, {backlog.backend for backlog in left.backends})

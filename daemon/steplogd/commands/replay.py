@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from steplog.cli.terminal import counted
+from steplog.cli.terminal import counted, sanitise
 from steplog.home import database_path
 from steplogd.commands.choosing import check_backend, check_run
 from steplogd.commands.delivering import add_waiting, deliver_to
@@ -50,15 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     name, run_id = arguments.backend, arguments.run
     check_backend(name, [backend.name for backend in config.backends])
     count = _set_back(config, name, run_id)
-    runs = counted(count, "run")
+    shown, runs = sanitise(name), counted(count, "run")
     if arguments.no_wait or not count:
-        sys.stdout.write(f"{name}: {runs} to be sent again\n")
+        sys.stdout.write(f"{shown}: {runs} to be sent again\n")
         return 0
     status = deliver_to(config, arguments.timeout, [name])
     if status == 0:
-        sys.stdout.write(f"{name}: {runs} sent again\n")
+        sys.stdout.write(f"{shown}: {runs} sent again\n")
     if refused := _refused(config, name, run_id):
-        sys.stdout.write(f"{name}: {refused:,} refused again; see `steplogd dead-letters`\n")
+        sys.stdout.write(f"{shown}: {refused:,} refused again; see `steplogd dead-letters`\n")
     return status
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from steplog.cli.terminal import counted, sanitise
 from steplog.home import database_path, spool_folder
 from steplog.served import holder_of
 from steplogd.config import find_config, load_config
 from steplogd.intake.tail import list_spools
-from steplogd.spools import unfolded_bytes
+from steplogd.spools import unfolded
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -33,6 +35,7 @@ class Status(msgspec.Struct, frozen=True):
         home: The home.
         pid: The process id of the daemon that serves it; None when none does.
         spool_bytes: Bytes that are not folded yet.
+        unreadable: How many spools there are that cannot be read.
         runs: How many runs there are, by status.
         set_aside: Pieces of spools that are no event.
         lost: Calls that writers could not record, and lines that are missing.
@@ -42,6 +45,7 @@ class Status(msgspec.Struct, frozen=True):
     home: str
     pid: int | None
     spool_bytes: int
+    unreadable: int
     runs: dict[str, int]
     set_aside: int
     lost: int
@@ -84,9 +88,17 @@ def read_status(config: Config) -> Status:
     finally:
         database.close()
     sizes = dict(list_spools(spool_folder(config.home)))
-    spool_bytes = sum(unfolded_bytes(config.home, sizes, offsets).values())
-    pid = holder_of(config.home)
-    return Status(str(config.home), pid, spool_bytes, runs, set_aside, lost, backends)
+    left = unfolded(config.home, sizes, offsets)
+    return Status(
+        home=str(config.home),
+        pid=holder_of(config.home),
+        spool_bytes=sum(left.size_bytes.values()),
+        unreadable=len(left.unreadable),
+        runs=runs,
+        set_aside=set_aside,
+        lost=lost,
+        backends=backends,
+    )
 
 
 def _one(connection: sqlite3.Connection, sql: str) -> int:
@@ -95,20 +107,31 @@ def _one(connection: sqlite3.Connection, sql: str) -> int:
 
 
 def _print(status: Status) -> None:
-    console = Console(highlight=False, soft_wrap=True)
     served = f"served by process {status.pid}" if status.pid else "no daemon serves it"
-    console.print(f"home       {status.home} ({served})", markup=False)
     runs = ", ".join(f"{count:,} {name}" for name, count in sorted(status.runs.items()))
-    console.print(f"runs       {runs or 'none yet'}")
-    console.print(f"to fold    {status.spool_bytes:,} bytes")
-    console.print(f"set aside  {status.set_aside:,} pieces of spools that are no event")
-    console.print(f"lost       {status.lost:,} events that a task could not record")
+    unreadable = counted(status.unreadable, "spool")
+    cannot = f", and {unreadable} cannot be read" if status.unreadable else ""
+    lines = [
+        f"home       {status.home} ({served})",
+        f"runs       {runs or 'none yet'}",
+        f"to fold    {status.spool_bytes:,} bytes{cannot}",
+        f"set aside  {status.set_aside:,} pieces of spools that are no event",
+        f"lost       {status.lost:,} events that a task could not record",
+    ]
     if not status.backends:
-        console.print("backends   none: the run log has it all")
-        return
+        lines.append("backends   none: the run log has it all")
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(Text(sanitise(line)))
+    if status.backends:
+        console.print(_table(status.backends))
+
+
+def _table(backends: list[Backlog]) -> Table:
     table = Table("backend", "runs behind", "observations behind", "dead letters", "state")
-    for backlog in status.backends:
+    for backlog in backends:
         state = f"failing: {backlog.error}" if backlog.error else "ok"
         numbers = (f"{n:,}" for n in (backlog.runs, backlog.observations, backlog.dead_letters))
-        table.add_row(backlog.backend, *numbers, state)
-    console.print(table)
+        # As texts, so that nothing which a tracker said is taken for markup.
+        table.add_row(*(Text(sanitise(cell)) for cell in (backlog.backend, *numbers, state)))
+    return table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from steplog.cli.terminal import counted, sanitise
@@ -87,7 +88,7 @@ def _verify_backend(
     config: BackendConfig, home: Path, standings: Standings, runs: dict[int, str], bars: Progress
 ) -> Verdict:
     total = standings.acknowledged(config.name, runs)
-    bar = bars.add_task(f"read from {config.name}", total=total)
+    bar = bars.add_task(escape(sanitise(f"read from {config.name}")), total=total)
     backend = config.build(home)
     try:
         verifier = Verifier(config.name, backend, standings, functools.partial(bars.advance, bar))
@@ -101,7 +102,7 @@ def _print(verdicts: list[Verdict]) -> None:
     if not verdicts:
         sys.stdout.write("no backend: the run log has it all\n")
     for verdict in verdicts:
-        sys.stdout.write(f"{verdict.backend}: {', '.join(_summary(verdict))}\n")
+        sys.stdout.write(f"{sanitise(verdict.backend)}: {', '.join(_summary(verdict))}\n")
         for difference in verdict.differences[:_MAX_SHOWN]:
             sys.stdout.write(f"  {sanitise(_sentence(difference))}\n")
         if len(verdict.differences) > _MAX_SHOWN:

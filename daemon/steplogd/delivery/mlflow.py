@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from steplog.home import make_folder, open_private
 from steplogd.delivery.contract import Limits
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.mlflow_runs import find, find_or_make
 from steplogd.delivery.mlflow_session import MlflowSession
-from steplogd.delivery.secrets import without_secrets
+from steplogd.delivery.secrets import keep_secret, without_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _SCHEMES: Final = (
     "http https databricks databricks-uc file uc sqlite postgresql mysql mssql"
 ).split()
+
+_DATABASE: Final = "mlflow.db"
+_ARTIFACTS: Final = "mlartifacts"
 
 _ENVIRONMENT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -80,10 +84,12 @@ class MlflowBackend:
         """
         _configure_mlflow()
         uri = options.server_url or embedded_uri(home)
+        keep_secret(uri)
         self._uri = uri
+        self._embedded = None if options.server_url else home
         # Servers and folders say themselves where artifacts go; with a database alone MLflow would
         # take the working directory, wherever the daemon was started.
-        root = (home / "mlartifacts").absolute().as_uri()
+        root = (home / _ARTIFACTS).absolute().as_uri()
         self._artifact_root = root if _is_database(uri) else None
         # SQLite takes one writer at a time; a server does better with two runs at once.
         self.limits = Limits(parallel_runs=1 if uri.startswith("sqlite:") else 2)
@@ -116,6 +122,8 @@ class MlflowBackend:
 
         with self._connecting:
             if self._client is None:
+                if self._embedded:
+                    _make_private(self._embedded)
                 if self._artifact_root:
                     _prepare_database(self._uri, self._artifact_root)
                 self._client = MlflowClient(self._uri, registry_uri=self._uri)
@@ -136,7 +144,7 @@ def embedded_uri(home: Path) -> str:
     """
     from sqlalchemy.engine import make_url
 
-    path = str(home.absolute() / "mlflow.db")
+    path = str(home.absolute() / _DATABASE)
     # MLflow makes the folder that it reads in the URI, escapes and all. So the path stands as it is
     # wherever that is possible, and otherwise with its slashes escaped too: no folder to be read.
     spellings = [f"sqlite:///{path}"] if path.isprintable() else []
@@ -166,6 +174,13 @@ def _is_database(uri: str) -> bool:
 
     scheme, _, _ = uri.partition(":")
     return scheme.partition("+")[0] in DATABASE_ENGINES
+
+
+def _make_private(home: Path) -> None:
+    """Make what MLflow would make readable to others: the database, the folder of artifacts."""
+    make_folder(home)
+    make_folder(home / _ARTIFACTS)
+    os.close(open_private(home / _DATABASE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC))
 
 
 def _prepare_database(uri: str, artifact_root: str) -> None:

@@ -9,7 +9,9 @@ import threading
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit, urlunsplit
+
+from steplog.cli.terminal import sanitise
+from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,14 +69,6 @@ def _mlflow() -> Any:
     return mlflow
 
 
-def without_credentials(uri: str) -> str:
-    """Return a tracking URI without user and password: a task has its own, in its environment."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def _activate(mlflow: Any, counterpart: Mapping[str, str]) -> ActiveRun:
     run_id = counterpart["run_id"]
     with _bounded:
@@ -97,7 +91,8 @@ def _deactivate(mlflow: Any, run: ActiveRun) -> None:
         with _bounded:
             _end(mlflow, run.info.run_id)
     except Exception as error:  # noqa: BLE001  # the block has done its work
-        _log.warning("MLflow did not take that the block is over: %s", error)
+        said = sanitise(without_secrets(str(error)))
+        _log.warning("MLflow did not take that the block is over: %s", said)
     finally:
         if users_run is not None:  # MLflow forgets it
             os.environ[_RUN_ID] = users_run

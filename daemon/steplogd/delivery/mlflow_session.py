@@ -12,7 +12,6 @@ import structlog
 from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery import mlflow_points as points
 from steplogd.delivery.contract import Refused, Unavailable
-from steplogd.delivery.mlflow_client import without_credentials
 from steplogd.delivery.mlflow_entities import (
     MAX_TAG,
     Layout,
@@ -25,6 +24,7 @@ from steplogd.delivery.mlflow_entities import (
 )
 from steplogd.delivery.mlflow_errors import is_gone, translated
 from steplogd.delivery.mlflow_points import DOCUMENTS, DOCUMENTS_TAG, MESSAGE_TAG, final_state
+from steplogd.delivery.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

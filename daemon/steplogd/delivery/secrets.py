@@ -1,17 +1,92 @@
-"""Texts without the credentials that stand in the URLs within them."""
+"""Texts without credentials: those that URLs in them hold, and those that the daemon knows."""
 
 from __future__ import annotations
 
+import base64
+import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _USER: Final = re.compile(r"(?<=://)[^/\s'\"@]*(?:@[^/\s'\"@]*)*@")
 _BARE_USER: Final = re.compile(r"[^/\s'\"@:]+:[^/\s'\"@]+@(?=[\w.-])")
 _PARAMETER: Final = re.compile(
     r"(?i)([?&][\w-]*(?:token|key|password|passwd|secret|auth)[\w-]*=)[^&\s'\"]*"
 )
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(?:^|[_.-])(?:api_?key|key|token|pass|passwd|password|secret|credentials?)(?:[_.-]|$)"
+)
+_USER_NAMES: Final = ("MLFLOW_TRACKING_USERNAME",)
+_NO_SECRETS: Final = ("_FILE", "_PATH", "_DIR")
+"""Variables that name where a secret lies; the place is worth telling."""
+
+_LEAST_CHARACTERS: Final = 4
+"""What is shorter occurs in any text, and hides nothing."""
+
+_MASK: Final = "…"
+
+_known: set[str] = set()
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which no URL has a user, a password, or a parameter that reads like one."""
-    return _PARAMETER.sub(r"\1…", _BARE_USER.sub("", _USER.sub("", text)))
+    """Return a text without the credentials that are known, or that a URL in it holds.
+
+    Of URLs that is a user, a password, and a parameter that reads like one. Known is what the
+    environment names so (`MLFLOW_TRACKING_TOKEN`, `WANDB_API_KEY`, any `…_SECRET`), and what
+    `keep_secret` was told: a tracker's answer may quote what it was sent.
+    """
+    for secret in sorted({*_known, *_of_environment()}, key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+    return _PARAMETER.sub(rf"\1{_MASK}", _BARE_USER.sub("", _USER.sub("", text)))
+
+
+def keep_secret(url: str) -> None:
+    """Know from now on what grants access in a URL that was configured."""
+    try:
+        parts = urlsplit(url)
+        parameters = parse_qsl(parts.query)
+    except ValueError:  # whoever uses it will say so
+        return
+    user, _, _ = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    secret = [value for key, value in parameters if _PARAMETER.match(f"?{key}=")]
+    _known.update(_spellings((name, password, *secret)))
+    if user:
+        _known.update(_basic(unquote(name), unquote(password)))
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL that still leads there, for somebody with credentials of his own."""
+    head, mark, query = url.partition("?")
+    kept = [one for one in query.split("&") if one and not _PARAMETER.match(f"?{one}")]
+    url = f"{head}{mark}{'&'.join(kept)}" if kept else head
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _of_environment() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if name in _USER_NAMES or (_SECRET_NAME.search(name) and not name.endswith(_NO_SECRETS)):
+            yield from _spellings((value,))
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    yield from _basic(user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+
+
+def _basic(user: str, password: str) -> Iterator[str]:
+    """Yield what a header of basic authentication says."""
+    if user or password:
+        yield base64.b64encode(f"{user}:{password}".encode(errors="replace")).decode()
+
+
+def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+    """Yield secrets as they may be quoted: as they are, and as they stand in a URL."""
+    for secret in secrets:
+        plain = unquote(secret)
+        if len(plain) >= _LEAST_CHARACTERS:
+            encoded = plain.encode(errors="replace")
+            yield from {secret, plain, quote(encoded, safe=""), quote_plus(encoded)}

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from steplog.home import make_folder
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.wandb_frames import Begin, Failed, Rows, next_answer, to_frame
 
@@ -113,7 +114,7 @@ class Child:
     def _start(self) -> None:
         directory = Path(self._place.directory)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 cwd=directory,

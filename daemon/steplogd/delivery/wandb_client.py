@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.home import make_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -123,7 +125,8 @@ def _settings(counterpart: Mapping[str, str], is_online: bool) -> dict[str, Any]
 def _folder(directory: str) -> str:
     folder = Path(directory, FOLDER)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
+        make_folder(folder)
     except OSError as error:
         raise Unreachable(f"W&B has no place for its files: {error}") from error
     return str(folder)

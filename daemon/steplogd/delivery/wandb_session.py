@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from steplogd.delivery.contract import Point, Unavailable
+from steplogd.delivery.secrets import without_credentials
 from steplogd.delivery.wandb_frames import (
     Ask,
     Durable,
@@ -80,7 +81,7 @@ class WandbSession:
             "project": found.project,
             "id": self._run.run_id,
             "mode": place.mode,
-            "base_url": place.base_url,
+            "base_url": without_credentials(place.base_url),
             "directory": place.directory,
         }
 

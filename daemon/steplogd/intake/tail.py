@@ -101,7 +101,8 @@ def list_spools(folder: Path) -> Iterator[tuple[str, int]]:
             run_id = run_id_of(entry.name)
             if run_id is None:
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            # Gone, or what its owner mounted there lets nobody look: that costs no other.
+            with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
                     yield run_id, status.st_size

@@ -16,7 +16,7 @@ from steplog.home import make_folder
 from steplogd.intake.tail import run_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 _STEP_MS: Final = 5  # how often new notifications are collected: 8 ms to notice, 0.7 % of a core
 _DEBOUNCE_MS: Final = 50  # the longest that a steady stream of them is held back
@@ -25,12 +25,19 @@ _RUST_TIMEOUT_MS: Final = 1000  # how soon a folder that was deleted and made ag
 logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it would log each batch
 
 
-async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
+async def watch(
+    folder: Path, stop: anyio.Event, make: Callable[[Path], None] = make_folder
+) -> AsyncIterator[set[str]]:
     """Yield the ids of runs whose spool was just appended to, until told to stop.
 
     Notifications get lost (an overflow of the kernel's queue, a network file system, what was
     appended before the watch stood): whoever needs all looks for himself from time to time. The
     folder is watched by itself, not what lies below it, so that no link leads elsewhere.
+
+    Args:
+        folder: Where the spools lie.
+        stop: The stop event.
+        make: Makes the folder where it is absent.
 
     Yields:
         Run ids; an empty set once the watch stands, or stands anew, and all should be looked at.
@@ -39,7 +46,7 @@ async def watch(folder: Path, stop: anyio.Event) -> AsyncIterator[set[str]]:
         OSError: The kernel gives no watch (its limit is reached, say).
     """
     while not stop.is_set():
-        await to_thread.run_sync(make_folder, folder)
+        await to_thread.run_sync(make, folder)
         try:
             async with contextlib.aclosing(_watch_this(folder, stop)) as hints:
                 async for run_ids in hints:

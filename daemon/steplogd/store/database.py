@@ -11,7 +11,7 @@ import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import make_folder
+from steplog.home import make_folder, open_private
 from steplogd.store.breakage import (
     StoreBusy,
     StoreError,
@@ -65,7 +65,8 @@ class Database:
         make_folder(path.parent)
         if not (is_onlooker and _has_content(path)):
             is_onlooker = False  # somebody has to make it
-            path.touch(mode=0o600)
+            with contextlib.suppress(IsADirectoryError):
+                os.close(open_private(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC))
         if not stat.S_ISREG(path.stat().st_mode):
             raise StoreUnusable(f"{path} is no file")
         self.had_wal = _has_content(with_sidecars(path)[1])

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplog.errors import NoRoom
 from steplog.execution.warning import warn
-from steplog.home import catalog_folder, is_ours, is_shared, is_taken, make_folder
+from steplog.home import (
+    catalog_folder,
+    is_ours,
+    is_shared,
+    is_taken,
+    make_folder,
+    open_private,
+)
 from steplog.room import Room
 from steplog.spool import stand_ins
 
@@ -19,7 +26,6 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".execution.log"
 _LONGEST_NAME: Final = 255
-_MODE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -55,7 +61,7 @@ class Log:
             try:
                 # It may have been another user's, who was faster just now.
                 if is_ours(os.fstat(fd), stat.S_ISDIR) or not is_shared(self._catalog):
-                    return name, os.open(self._name, _FLAGS, _MODE, dir_fd=fd)
+                    return name, open_private(self._name, _FLAGS, fd)
             finally:
                 os.close(fd)
         raise OSError(errno.EEXIST, "all folders that it could lie in are another user's")

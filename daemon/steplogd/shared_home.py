@@ -1,0 +1,124 @@
+"""A home that several users share: each appends to spools of his own, all else is the daemon's."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from steplog.home import catalog_folder, make_folder, spool_folder
+from steplogd.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HOME_MODE: Final = 0o711
+"""Everybody may go through to what he knows by name, and nobody may look around."""
+
+_FOLDER_MODE: Final = 0o3733
+"""Everybody may make a file, and nobody may list, remove or rename another's. The set-group-id bit
+gives each file the daemon's group, which may read it."""
+
+_OTHERS: Final = 0o077
+
+
+def share(home: Path) -> None:
+    """Bring a home into the state in which several users share it; made when absent.
+
+    What users have made in it stays as it is. Nothing is open to them before it is as it should be.
+
+    Raises:
+        ConfigError: It cannot be; the text says why, and what to do.
+        OSError: It cannot be looked at.
+    """
+    make_folder(home)
+    for trouble in troubles(home, is_serving=True):
+        raise ConfigError(trouble)
+    try:
+        make_folder(home / "runs")
+        for entry in os.scandir(home):
+            if entry.name not in {folder.name for folder in _folders(home)}:
+                _close(entry)
+        for folder in _folders(home):
+            share_folder(folder)
+        home.chmod(_HOME_MODE)
+    except OSError as error:
+        where = error.filename or home
+        raise ConfigError(
+            f"The home {home} cannot be shared: {where}: {error.strerror}; give all that lies in "
+            "it to the user whom steplogd runs as."
+        ) from error
+
+
+def share_folder(folder: Path) -> None:
+    """Bring the folder of spools, or the catalog, into that state; made when absent.
+
+    Raises:
+        OSError: It cannot be; a link is not followed.
+    """
+    make_folder(folder)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if status.st_gid != os.getegid():
+            os.fchown(fd, -1, os.getegid())
+        if stat.S_IMODE(status.st_mode) != _FOLDER_MODE:
+            os.fchmod(fd, _FOLDER_MODE)
+    finally:
+        os.close(fd)
+
+
+def troubles(home: Path, *, is_serving: bool = False) -> Iterator[str]:
+    """Say in one sentence each why a home cannot be shared; changes nothing.
+
+    Args:
+        home: The home, which need not exist yet.
+        is_serving: Whether this very user is to serve it; root may look at the home of another.
+    """
+    for folder in home.absolute().resolve().parents:
+        if folder.exists():
+            yield from _troubles_on_the_way(home, folder.stat().st_mode, folder)
+    if not home.exists():
+        return
+    owner = home.stat().st_uid
+    if owner != os.geteuid() and (is_serving or os.geteuid() != 0):
+        yield (
+            f"The home {home} belongs to the user with id {owner}, and a shared home is served by "
+            f"its owner alone: run steplogd as that user, or give it the home."
+        )
+    for folder in _folders(home):
+        if not os.path.lexists(folder):
+            continue
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            yield f"{folder} is no folder, and nothing else can be shared: move it away."
+        elif status.st_uid != owner:
+            yield (
+                f"{folder} belongs to the user with id {status.st_uid}, who could take it away "
+                f"from all others: give it to the owner of the home, with id {owner}."
+            )
+
+
+def _troubles_on_the_way(home: Path, mode: int, folder: Path) -> Iterator[str]:
+    if not mode & stat.S_IXOTH:
+        yield (
+            f"The home {home} cannot be shared, for other users cannot go through {folder}: "
+            f"chmod o+x it, or take another home."
+        )
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        yield (
+            f"The home {home} cannot be shared, for anybody may put another in its place in "
+            f"{folder}: chmod o-w it, or take another home."
+        )
+
+
+def _folders(home: Path) -> tuple[Path, Path]:
+    return spool_folder(home), catalog_folder(home)
+
+
+def _close(entry: os.DirEntry[str]) -> None:
+    """Take from others what they may do with something of the daemon's."""
+    mode = entry.stat(follow_symlinks=False).st_mode
+    if not stat.S_ISLNK(mode) and mode & _OTHERS:
+        os.chmod(entry.path, stat.S_IMODE(mode) & ~_OTHERS)  # noqa: PTH101  # it may be any name
