@@ -278,6 +278,7 @@ def test_status_tells_how_things_are(home: Path) -> None:
         "home": str(home),
         "pid": None,
         "spool_bytes": len(VALUE),
+        "unreadable": 0,
         "runs": {"PROCESSING": 1},
         "set_aside": 1,
         "lost": 3,
