@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 from tests.conftest import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 class Person(NamedTuple):
@@ -80,11 +83,16 @@ ALICE: Final = Person(61_002)
 MALLORY: Final = Person(61_003)
 
 
-def skip_without_people() -> None:
-    """Skip a test where there can be no processes of several users."""
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """Give a folder that all can go through, as pytest keeps its own for root alone; or skip."""
     if os.geteuid() != 0:
         pytest.skip("only root can start processes of several users")
     interpreter()
+    with tempfile.TemporaryDirectory(prefix="steplog-people-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
 
 
 @functools.cache
@@ -114,11 +122,3 @@ def _starts(python: str) -> bool:
     except OSError:
         return False
     return started.returncode == 0
-
-
-def open_the_way(path: Path) -> None:
-    """Let everybody go through to a temporary folder, which pytest keeps for root alone."""
-    for folder in (path, *path.parents):
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o011)

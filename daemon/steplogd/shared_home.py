@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from steplogd.config import Config
+
 _HOME_MODE: Final = 0o711
 """Everybody may go through to what he knows by name, and nobody may look around."""
 
@@ -30,11 +32,8 @@ def share(home: Path) -> None:
 
     Raises:
         ConfigError: It cannot be; the text says why, and what to do.
-        OSError: It cannot be looked at.
     """
     make_folder(home)
-    for trouble in troubles(home, is_serving=True):
-        raise ConfigError(trouble)
     try:
         make_folder(home / "runs")
         for entry in os.scandir(home):
@@ -49,6 +48,17 @@ def share(home: Path) -> None:
             f"The home {home} cannot be shared: {where}: {error.strerror}; give all that lies in "
             "it to the user whom steplogd runs as."
         ) from error
+
+
+def refuse_unshareable(config: Config) -> None:
+    """Refuse, before anything is made or held, to serve a home that is to be shared and cannot be.
+
+    Raises:
+        ConfigError: The text says why, and what to do.
+    """
+    if config.settings.shared:
+        for trouble in troubles(config.home, is_serving=True):
+            raise ConfigError(trouble)
 
 
 def share_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from steplog.home import spool_path
 from tests.conftest import DEADLINE_SECONDS, run_program, wait_until
 from tests.daemon import QUICK, rows
-from tests.people import ALICE, DAEMON, MALLORY, open_the_way, skip_without_people
+from tests.people import ALICE, DAEMON, MALLORY, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ TRACK = """
         steplog.track_this(step=1, loss=0.5)
         print(run.run_id)
 """
+MADE_UP = "import steplog; steplog.track_this(x=1); print(steplog.get_run_id())"
 HOLD = """
     import sys, steplog
     steplog.start_run(sys.argv[1])
@@ -77,16 +78,17 @@ ON_A_SPOOL = {
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home() -> Iterator[Path]:
     """Give the daemon's user a home that is not there yet."""
-    skip_without_people()
-    place = tmp_path / "state"
-    place.mkdir()
-    os.chown(place, DAEMON.uid, DAEMON.uid)
-    open_the_way(place)
-    path = place / "home"
-    (tmp_path / "steplogd.toml").write_text(f'home = "{path}"\nshared = true\n{QUICK}')
-    return path
+    with open_folder() as folder:
+        place = folder / "state"
+        place.mkdir()
+        os.chown(place, DAEMON.uid, DAEMON.uid)
+        path = place / "home"
+        config = folder / "steplogd.toml"
+        config.write_text(f'home = "{path}"\nshared = true\n{QUICK}')
+        config.chmod(0o644)
+        yield path
 
 
 @pytest.fixture
@@ -105,9 +107,7 @@ def log(home: Path) -> Iterator[Path]:
 
 
 def _command(home: Path, *words: str) -> list[str]:
-    config = home.parent.parent / "steplogd.toml"
-    config.chmod(0o644)
-    return ["-m", "steplogd", *words, "--config", str(config)]
+    return ["-m", "steplogd", *words, "--config", str(home.parent.parent / "steplogd.toml")]
 
 
 def mode(path: Path) -> int:
@@ -491,18 +491,14 @@ def test_entry_that_nobody_may_look_at_costs_no_other(home: Path, log: Path) -> 
         subprocess.run(["umount", "--lazy", spool], check=True)
 
 
-def test_private_home_is_nobody_elses(tmp_path: Path) -> None:
+def test_private_home_is_nobody_elses() -> None:
     """Whatever the umask, and whatever makes it: 0700, and its files for their owner."""
-    skip_without_people()
-    place = tmp_path / "place"
-    place.mkdir(mode=0o777)
-    place.chmod(0o777)
-    open_the_way(place)
-    home = place / "home"
-    code = f"import os; os.umask(0)\n{textwrap.dedent(TRACK)}"
-    ran = ALICE.calls(home, "-c", code, "r")
+    with open_folder() as place:
+        place.chmod(0o777)
+        home = place / "home"
+        code = f"import os; os.umask(0)\n{textwrap.dedent(TRACK)}"
+        ran = ALICE.calls(home, "-c", code, "r")
+        refused = MALLORY.runs(home, "import os; os.listdir(os.environ['STEPLOG_HOME'])")
 
-    assert ran.returncode == 0
-    assert mode(home) == 0o700
-    refused = MALLORY.runs(home, "import os, sys; os.listdir(os.environ['STEPLOG_HOME'])")
-    assert "PermissionError" in refused.stderr
+        assert (ran.returncode, mode(home)) == (0, 0o700)
+        assert "PermissionError" in refused.stderr

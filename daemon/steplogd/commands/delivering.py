@@ -20,6 +20,7 @@ from steplogd.bystander import Bystander
 from steplogd.holder import HomeHeld, hold
 from steplogd.service import Remaining, Service, first_of
 from steplogd.serving import serve
+from steplogd.shared_home import refuse_unshareable
 from steplogd.store.breakage import StoreError, StoreReplaced
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def deliver(config: Config, timeout_seconds: float | None, goal: Goal) -> tuple[
     Returns:
         What is left, and whether the goal was reached in time.
     """
+    refuse_unshareable(config)
     try:
         with hold(config.home):
             return anyio.run(_by_itself, config, timeout_seconds, goal)

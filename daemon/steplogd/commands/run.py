@@ -12,6 +12,7 @@ from steplogd.holder import hold
 from steplogd.log import set_up_log
 from steplogd.service import first_of
 from steplogd.serving import serve
+from steplogd.shared_home import refuse_unshareable
 from steplogd.store.breakage import StoreError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; returns 0."""
     config = load_config(find_config(arguments.config))
     set_up_log()
+    refuse_unshareable(config)
     with hold(config.home):
         try:
             anyio.run(_serve, config)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio import to_thread
 from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from steplog.home import make_folder
 from steplogd.intake.tail import run_id_of
@@ -51,7 +52,12 @@ async def watch(
             async with contextlib.aclosing(_watch_this(folder, stop)) as hints:
                 async for run_ids in hints:
                     yield run_ids
-        except FileNotFoundError:  # deleted since: make it again
+        except (
+            FileNotFoundError,  # deleted since: make it again
+            # A name that is not UTF-8 ends a watch; anybody may make one, but not all too often.
+            ExceptionGroup,
+            WatchfilesRustInternalError,
+        ):
             await anyio.sleep(_RUST_TIMEOUT_MS / 1000)
 
 
