@@ -37,7 +37,7 @@ def test_a_store_of_another_version_is_refused(store: Store) -> None:
     """A schema of a later release is not guessed at."""
     store.connection.execute("PRAGMA user_version = 4")
 
-    with pytest.raises(StoreUnreadable, match=r"version 3.*version 2"):
+    with pytest.raises(StoreUnreadable, match=r"version 4.*version 3"):
         read_run_log(store.home, "r")
 
 
