@@ -11,7 +11,7 @@ from steplogd.delivery.contract import Limits, Observation, Point, Refused, Unav
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.store.cursors import Cursors
-from steplogd.store.database import Database
+from steplogd.store.database import Database, StoreError
 from steplogd.store.holding import give_back, take
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.lines import Scribe, fold, line
@@ -170,6 +170,35 @@ def test_a_tracker_that_cannot_be_read_now_is_waited_for(anew: Anew) -> None:
     anew.deliver()
 
     assert anew.found.received == 5
+
+
+class Full(Cursors):
+    """A ledger whose disk is full when something is acknowledged for the first time."""
+
+    is_full = True
+
+    def acknowledge(self, *arguments: Any, **options: Any) -> None:
+        """Fail once."""
+        if self.is_full:
+            self.is_full = False
+            raise StoreError("full")
+        super().acknowledge(*arguments, **options)
+
+
+def test_what_cannot_be_acknowledged_is_asked_for_anew(anew: Anew) -> None:
+    """Of a batch whose beginning alone is new, the rest does not come again."""
+    lines = [line("track", step=step, values={"x": 0.5}) for step in range(3)]
+    anew.commit(*lines[1:], offset=2)
+    anew.deliver()
+    anew.lose()
+    anew.commit(*lines)
+    anew.courier = Courier("x", anew.backend, Full(anew.database))
+    with pytest.raises(Exception, match="full"):
+        anew.deliver()
+
+    anew.deliver()
+
+    assert anew.found.received == 3
 
 
 def test_what_is_refused_is_a_dead_letter_again(anew: Anew) -> None:

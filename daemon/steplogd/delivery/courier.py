@@ -193,6 +193,7 @@ class Courier:
             else:
                 self._settle(session, run_no, pending)
         except Unnoted:
+            self._already.pop(run_no, None)  # it has met what is asked for once more
             raise
         except BaseException:
             self.forget(run_no)  # whatever broke it, the next attempt starts afresh
