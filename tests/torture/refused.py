@@ -23,7 +23,6 @@ from tests.torture.oracle import Oracle, value_of
 def main(oracle_path: str, run_id: str, key: str, kind: str, *, pace: float) -> None:
     """Track until told to stop."""
     oracle = Oracle(Path(oracle_path))
-    os.chdir("/")  # else the commit that it runs would be a call too
     if "TORTURE_NO_DESCRIPTORS" in os.environ:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -45,5 +44,7 @@ def main(oracle_path: str, run_id: str, key: str, kind: str, *, pace: float) -> 
 
 
 if __name__ == "__main__":
+    os.chdir("/")
+    del __file__  # else the commit that it runs would be told, or lost, besides the calls
     *_what, _pace = sys.argv[1:]
     main(*_what, pace=float(_pace))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,7 +26,7 @@ from tests.torture.house import FILE_BACKEND, Unavailable
 from tests.torture.torture import torture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.torture.actors import Actor, Daemon, Writer
@@ -39,6 +40,7 @@ MIN_FREE: Final = 8 * MEBIBYTE
 PACE: Final = 200
 MANY_CALLS: Final = 20
 VISITOR_LINES: Final = 2000
+MOST_WAIT_SECONDS: Final = 3.0
 DESCRIPTORS: Final = 1024
 SHORT, FULL = "events refused to spare min_free", "disk filled to its last byte"
 OWN = "own file written while events are refused"
@@ -108,7 +110,8 @@ def read_only(house: House) -> None:
             _wait_for_refusals(strict)
             house.pause(0, 0.5)
             daemon.stop()
-            mount_again(disk)
+            with _standing_still(strict):  # or they begin anew in the folder below the mount
+                mount_again(disk)
             daemon.start()
             _wait_for_returns(strict)
             house.happened(READ_ONLY)
@@ -156,6 +159,7 @@ def _fill_again_and_again(house: House, daemon: Daemon) -> None:
         daemon.signal(signal.SIGSTOP)  # so that there is something to fold
         append(house.home, "visitor", line("track", values={"a": number}) * VISITOR_LINES)
         house.pause(0.1, 0.3)
+        said = _count(daemon, "trying again")
         leave = house.random.randrange(MIN_FREE // 2, MIN_FREE) if number % 2 else 0
         filler = fill(house.home.parent, leave)
         daemon.signal(signal.SIGCONT)
@@ -166,7 +170,7 @@ def _fill_again_and_again(house: House, daemon: Daemon) -> None:
             (house.home.parent / "checkpoint.pt").write_bytes(b"x" * (leave // 2))
             (house.home.parent / "checkpoint.pt").unlink()
             house.happened(OWN)
-        house.pause(0.1, 0.5)
+        _give_time(lambda: _count(daemon, "trying again") > said)  # noqa: B023  # called here alone
         filler.unlink()
         _wait_for_returns(strict)
     _end(house, daemon, strict, lenient)
@@ -181,10 +185,16 @@ def _writer(house: House, run_id: str, *, strict: bool = True, **environment: st
 
 def _break(house: House, disk: Path, actors: list[Actor]) -> None:
     """Let the disk break while nobody writes: what was written before is on it."""
+    with _standing_still(actors):
+        house.pause(0.05, 0.1)
+        make_read_only(disk)
+
+
+@contextlib.contextmanager
+def _standing_still(actors: Sequence[Actor]) -> Iterator[None]:
     for actor in actors:
         actor.signal(signal.SIGSTOP)
-    house.pause(0.05, 0.1)
-    make_read_only(disk)
+    yield
     for actor in actors:
         actor.signal(signal.SIGCONT)
 
@@ -206,6 +216,13 @@ def _wait_for_returns(writers: list[Writer]) -> None:
     wait_until(
         lambda: all(one.oracle.returned > was for one, was in zip(writers, before, strict=True))
     )
+
+
+def _give_time(is_so: Callable[[], bool]) -> None:
+    """Wait, but not for ever, for what may well not come true."""
+    end = time.monotonic() + MOST_WAIT_SECONDS
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _wait_for_calls(writer: Writer) -> None:
