@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import errno
+from typing import TYPE_CHECKING, Final, Literal
 
 from steplogd.intake.tail import has_writer
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 Presence = Literal["unfolded", "somebody", "nobody", "over"]
 """`unfolded`: first there is more to fold. `over`: visitors alone, and silent for long enough."""
+
+_OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What says nothing of a spool's writers, and soon may be otherwise."""
 
 
 def look(
@@ -50,5 +54,5 @@ def _lives(path: Path, is_silent: bool) -> bool:
         return has_writer(path)
     except FileNotFoundError:
         return False
-    except OSError:
-        return not is_silent
+    except OSError as error:
+        return error.errno in _OUT_OF_DESCRIPTORS or not is_silent
