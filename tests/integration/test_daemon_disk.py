@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import wait_until
-from tests.daemon import configure, rows, serving
-from tests.disks import MEBIBYTE, fill, mounted_or_skipped
+from tests.daemon import configure, rows, serving, steplogd
+from tests.disks import MEBIBYTE, fill, mounted_or_skipped, use_up_files
 from tests.lines import Scribe, append
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 _MIN_FREE = 4 * MEBIBYTE
 _SHORT = "spools are not folded, trying again"
@@ -49,6 +49,11 @@ class Served:
         ((count,),) = rows(self.home, "SELECT count(*) FROM observation") or [(0,)]
         return int(count)
 
+    def arrived(self) -> int:
+        """Return how many observations the backend has got, each counted as often as it came."""
+        path = self.home / "arrived.jsonl"
+        return path.read_text().count('"at"') if path.exists() else 0
+
     def said(self, sentence: str) -> int:
         """Return how often the daemon's log has a sentence."""
         return (self.disk / "home.log").read_text().count(sentence)
@@ -66,18 +71,22 @@ class Served:
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])
-def disk(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 16 MiB."""
+def disk(
+    request: pytest.FixtureRequest, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Mount a disk of 16 MiB; a backend can be had that keeps what it gets in the home."""
     assert home.parent == tmp_path
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("third_party")))
     with mounted_or_skipped(tmp_path / "disk", request.param, 16 * MEBIBYTE) as mount:
         yield mount
 
 
 @contextlib.contextmanager
-def served(disk: Path, min_free: int) -> Iterator[Served]:
+def served(disk: Path, min_free: int, idle_seconds: float = 3600) -> Iterator[Served]:
     """Serve a home on a disk, and see that the daemon lives to the end."""
     home = disk / "home"
-    config = configure(home, f"min_free = {min_free}\n")
+    backend = '[[backend]]\ntype = "file"\n'
+    config = configure(home, f"min_free = {min_free}\nidle_seconds = {idle_seconds}\n{backend}")
     with serving(home, "--config", config) as process:
         there = Served(home, process)
         there.track(10)
@@ -105,6 +114,23 @@ def test_nothing_is_folded_into_the_last_of_the_disk(disk: Path) -> None:
         assert there.said("(min_free), which are left to tasks: free some") == 1
 
 
+def test_what_is_folded_is_sent_while_the_disk_is_short(disk: Path) -> None:
+    """Cursors may go into what is left to tasks; a run ends, and its document comes later."""
+    with served(disk, _MIN_FREE, idle_seconds=0.5) as there:
+        there.track(5000)
+        wait_until(lambda: there.folded() == 5010)
+        filler = fill(disk, _MIN_FREE - MEBIBYTE)
+        wait_until(lambda: there.arrived() == 5010)
+        wait_until(lambda: there.said('"run ended"') == 1)
+        wait_until(lambda: there.said("document cannot be written, trying again") == 1)
+        documents = list(there.home.glob("runs/*"))
+        filler.unlink()
+        wait_until((there.home / "runs" / "r.json").exists)
+
+        assert documents == []
+        assert rows(there.home, "SELECT position FROM cursor") == [(5010,)]
+
+
 def test_daemon_lives_on_a_disk_without_a_byte(disk: Path) -> None:
     """What cannot be committed is said once, and committed when there is room."""
     with served(disk, 0) as there:
@@ -118,7 +144,6 @@ def test_daemon_lives_on_a_disk_without_a_byte(disk: Path) -> None:
 
         assert folded == 10
         assert there.said(_UNCOMMITTED) == 1
-        assert there.said("disk is full") == 1
 
 
 def test_daemon_without_descriptors_lives_and_goes_on(disk: Path) -> None:
@@ -136,3 +161,23 @@ def test_daemon_without_descriptors_lives_and_goes_on(disk: Path) -> None:
 
         assert folded == 10
         assert "PROCESSING" in str(rows(there.home, "SELECT status FROM run"))
+
+
+def test_document_is_written_when_a_file_can_be_made(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an inode the run ends all the same, and the daemon lives."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("third_party")))
+    size_bytes = 16 * MEBIBYTE
+    with mounted_or_skipped(tmp_path / "disk", "ext4", size_bytes, "-N", "64") as disk:
+        monkeypatch.setenv("STEPLOG_HOME", str(disk / home.name))
+        with served(disk, 0, idle_seconds=2.0) as there:
+            wait_until(lambda: there.arrived() == 10)
+            made = use_up_files(disk)
+            wait_until(lambda: there.said("document cannot be written, trying again") == 1)
+        for path in made:
+            path.unlink()
+        done = steplogd("drain", "--config", str(disk / "home.toml"))
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (there.home / "runs" / "r.json").exists()
