@@ -49,10 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps({"done": is_done, **msgspec.to_builtins(left)}) + "\n")
     elif not is_done:
-        sys.stderr.writelines(
-            f"steplogd: {sanitise(sentence)}\n" for sentence in _what_is_left(left)
-        )
+        _say(left)
     return 0 if is_done else EXIT_BEHIND
+
+
+def _say(left: Remaining) -> None:
+    sys.stderr.writelines(f"steplogd: {sanitise(sentence)}\n" for sentence in _what_is_left(left))
 
 
 def _what_is_left(left: Remaining) -> Iterator[str]:
