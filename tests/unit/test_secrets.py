@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from steplogd.delivery import secrets
 from steplogd.delivery.contract import Unavailable
 from steplogd.delivery.secrets import without_secrets
 
@@ -30,3 +33,37 @@ def test_what_a_backend_raises_holds_no_credentials() -> None:
     error = Unavailable("no answer from http://user:s3cr3t@host/")
 
     assert str(error) == "no answer from http://host/"
+
+
+def test_what_the_environment_names_as_secret_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain, as in a URL, and as in a header; a place where one lies is told."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p4ss/w@rd")
+    monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", "/run/token")
+    header = base64.b64encode(b"somebody:p4ss/w@rd").decode()
+    text = f"p4ss/w@rd p4ss%2Fw%40rd Basic {header} somebody /run/token"
+
+    assert without_secrets(text) == "… … Basic … … /run/token"
+
+
+def test_what_a_configured_url_holds_is_masked_elsewhere_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tracker may quote it by itself."""
+    monkeypatch.setattr(secrets, "_known", set())
+    secrets.keep_secret("postgresql://us3r:p%40ss@h/db?password=0ther&mode=plain")
+
+    assert without_secrets("us3r p@ss p%40ss 0ther plain") == "… … … … plain"
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://u:p@h:1/x?token=t&a=b", "http://h:1/x?a=b"),
+        ("http://h/?api_key=t", "http://h/"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+    ],
+)
+def test_url_for_somebody_else_has_no_credentials(url: str, plain: str) -> None:
+    """And leads to the same place."""
+    assert plain == secrets.without_credentials(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -114,3 +115,15 @@ async def test_a_watch_that_the_kernel_refuses_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="exists"):
         await anext(watch(tmp_path / "spool", anyio.Event()))
+
+
+async def test_a_name_that_is_not_utf_8_ends_nothing(tmp_path: Path) -> None:
+    """It ends the watch of the kernel; a new one stands soon, and all is to be looked at."""
+    async with watching(tmp_path) as hints:
+        await until(hints, set())
+        odd = os.fsencode(tmp_path / "spool") + b"/\xff\xfe.jsonl"
+        await anyio.to_thread.run_sync(lambda: os.close(os.open(odd, os.O_CREAT)))
+        await until(hints, set())
+
+        await write(tmp_path, "r")
+        await until(hints, {"r"})
