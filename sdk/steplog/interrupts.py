@@ -21,10 +21,30 @@ def is_under_way(codes: tuple[CodeType, ...], owner: object) -> bool:
     while frame is not None and frame.f_code in codes:
         frame = frame.f_back
     while frame is not None:
-        if frame.f_code in codes and frame.f_locals.get("self") is owner:
+        if _is_method(frame, codes, owner):
             return True
         frame = frame.f_back
     return False
+
+
+def threads_in(codes: tuple[CodeType, ...], owner: object) -> int:
+    """Return how many threads are in a method of an object, or were interrupted there.
+
+    Args:
+        codes: The methods that count.
+        owner: Their `self`.
+    """
+    count = 0
+    for innermost in sys._current_frames().values():
+        frame: FrameType | None = innermost
+        while frame is not None and not _is_method(frame, codes, owner):
+            frame = frame.f_back
+        count += frame is not None
+    return count
+
+
+def _is_method(frame: FrameType, codes: tuple[CodeType, ...], owner: object) -> bool:
+    return frame.f_code in codes and frame.f_locals.get("self") is owner
 
 
 def comes_from_signal_handler(error: BaseException) -> bool:

@@ -11,6 +11,11 @@ from steplog.errors import TrackingError, describe
 MAX_WARNINGS: Final = 100
 """Different reasons that one process warns of; a reason may hold a changing text."""
 
+EXHAUSTED: Final = (RecursionError, MemoryError)
+"""Whoever deals with these calls nothing more, or would meet them again."""
+
+EXHAUSTED_REASON: Final = "the program was out of memory, or at its recursion limit"
+
 _warned: set[str] = set()
 _strict: bool | None = None
 

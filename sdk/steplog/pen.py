@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplog.encoding import check_size, encode_line, prepare_fields
 from steplog.events import Open
+from steplog.interrupts import threads_in
 from steplog.names import new_writer_id
 from steplog.spool import CLOSED, TornWrite, write_line
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from steplog.events import KnownEvent
     from steplog.room import Room
 
@@ -37,10 +40,11 @@ class Pen:
         room: How many bytes the fast path may write before it is looked how full the disk is; at
             most as many as the longest line has.
         place: The list that it lies in while nobody has it.
+        line: Room for the line that is being written, used again by the next.
         waiting: A lock for each thread that waits for it, released for the one that gets it next.
     """
 
-    __slots__ = ("fd", "greeting", "is_torn", "n", "place", "room", "w", "waiting")
+    __slots__ = ("fd", "greeting", "is_torn", "line", "n", "place", "room", "w", "waiting")
 
     def __init__(self, *greeting: KnownEvent, is_torn: bool = False) -> None:
         self.w = new_writer_id()
@@ -50,6 +54,7 @@ class Pen:
         self.is_torn = is_torn
         self.greeting = list(greeting)
         self.place = [self]
+        self.line = bytearray()
         self.waiting: list[threading.Lock] = []
 
     def put_back(self) -> None:
@@ -71,6 +76,18 @@ class Pen:
         except ValueError:  # it was handed over just now
             return True
         return False
+
+    def is_abandoned(self, codes: tuple[CodeType, ...], owner: object) -> bool:
+        """Tell a thread that waits whether all do: who had the pen met an error within another.
+
+        Args:
+            codes: The methods of its writer.
+            owner: Its writer.
+        """
+        n, waiting = self.n, self.waiting.copy()
+        others = threads_in(codes, owner) - 1
+        is_as_before = (n, waiting) == (self.n, self.waiting)
+        return is_as_before and not self.place and others == len(waiting)
 
     def greet(self, file: int, room: Room, before: type[KnownEvent]) -> None:
         """Write what must stand in the spool before anything else of this writer."""

@@ -24,6 +24,7 @@ _NONFINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity":
 _SHOWN_AS_TEXT: Final = ("pydantic", "pydantic_core", "ipaddress")
 """Whose other types stand for a text: URLs, addresses, and secrets, whose text is asterisks."""
 
+_encode_into: Final = msgspec.json.Encoder().encode_into
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 
@@ -237,7 +238,9 @@ def _unescape(name: str, content: Any) -> Any:
 
 def _dump(plain: Any) -> bytes:
     try:
-        return msgspec.json.encode(plain)
+        buffer = bytearray()
+        _encode_into(plain, buffer)  # `encode` crashes where memory is short
+        return bytes(buffer)
     except UnicodeEncodeError:  # a lone surrogate, which JSON writes as an escape
         import json
 

@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog import forks, losses
-from steplog.encoding import check_size, encode_plain, prepare, prepare_each, prepare_fields
+from steplog.encoding import encode_into, prepare_fields
 from steplog.errors import NoRoom, TrackingError, describe
-from steplog.events import MAX_LINE_BYTES, Join, Leave, Lost, Open, Track
+from steplog.events import Join, Leave, Lost, Open, Track
 from steplog.interrupts import comes_from_signal_handler, is_under_way
+from steplog.losses import EXHAUSTED, EXHAUSTED_REASON
 from steplog.pen import Pen, opening
 from steplog.room import Room
 from steplog.spool import BROKEN, CLOSED, open_spool
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import msgspec
-
     from steplog.events import KnownEvent, TaskField
 
 _INT64_MIN: Final = -(2**63)
@@ -32,7 +31,8 @@ _INT64_MAX: Final = 2**63 - 1
 _INFINITY: Final = float("inf")
 _MINUS_INFINITY: Final = -_INFINITY
 _MAX_REASON_CHARACTERS: Final = 500
-_MAX_PARAMETERS_BYTES: Final = MAX_LINE_BYTES // 2  # leaves room for whatever else is in the line
+
+_LF: Final = ord("\n")
 _write: Final = os.write
 _now_ns: Final = time.time_ns
 
@@ -69,14 +69,13 @@ class Writer:
         self._lost = 0
         self._lost_reason = ""
         self._tally = threading.RLock()
-        self._has_joined = self._has_left = False
+        self._has_joined = self._has_left = self._is_untouched_copy = False
         self._joined_id = self._pen.w
-        self._is_untouched_copy = False
         forks.watch(self)
 
     def track(self, task: TaskField, step: int, values: dict[str, Any]) -> None:
         """Append what a task observed at a step."""
-        pen = None
+        pen, n = None, -1
         try:
             # A sum that is a finite float has added up finite numbers and nothing else; it is one
             # look in C at them all. (A tensor is none, and warns when it is made one.)
@@ -88,9 +87,11 @@ class Writer:
                 and _INT64_MIN <= step <= _INT64_MAX
             ):
                 pen = self._place.pop()
-                stamp = _now_ns() // 1000
-                event = Track(pen.w, pen.n, stamp, task=task, step=step, values=values)
-                line = encode_plain(event) + b"\n"
+                n, stamp = pen.n, _now_ns() // 1000
+                event = Track(pen.w, n, stamp, task=task, step=step, values=values)
+                line = pen.line
+                encode_into(event, line)
+                line.append(_LF)
                 size = len(line)
                 room = pen.room - size
                 if room >= 0:
@@ -105,23 +106,34 @@ class Writer:
                     pen.is_torn = True
         except Exception as error:
             # `append` meets the cause again, and deals with it.
-            if comes_from_signal_handler(error):
+            if error.__class__ not in EXHAUSTED and comes_from_signal_handler(error):
                 self._renew()
                 raise
         except BaseException:
             self._renew()
             raise
-        if pen is not None:
-            pen.put_back()
-        self.append(Track, task=task, step=step, values=values)
+        try:
+            if pen is not None:
+                if -1 < n != pen.n:
+                    return  # it is in the spool, and no call was left to put the pen back
+                pen.put_back()
+            self._append(Track, {"task": task, "step": step, "values": values})
+        except EXHAUSTED:
+            self._lost_reason, self._pen.fd = EXHAUSTED_REASON, CLOSED
+            self._lost += 1
 
     def append(self, kind: type[KnownEvent], **fields: Any) -> None:
         """Append an event of any kind; its writer, number and time are added here."""
+        try:
+            self._append(kind, fields)
+        except EXHAUSTED:
+            self._lost_reason, self._pen.fd = EXHAUSTED_REASON, CLOSED
+            self._lost += 1
+
+    def _append(self, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
         pen = None
         try:
-            if "parameters" in fields:
-                fields["parameters"] = self._prepare_each(fields["parameters"])
-            prepare_fields(fields)
+            prepare_fields(fields, self._lose)
             pen = self._take_pen()
             if pen is None:
                 self._append_as_another(kind, fields)
@@ -141,8 +153,8 @@ class Writer:
 
         A parameter that cannot be encoded costs itself alone.
         """
-        fields: dict[str, Any] = {"parameters": self._prepare_each(parameters), "config": config}
-        prepare_fields(fields)
+        fields: dict[str, Any] = {"parameters": parameters, "config": config}
+        prepare_fields(fields, self._lose)
         self._pen.greeting.append(Join(tag=tag, **fields))
         self._has_joined = True
         pen = None
@@ -191,6 +203,8 @@ class Writer:
                 return None
             if pen.wait():
                 return pen
+            if self._pen is pen and pen.is_abandoned(_CODES, self):
+                self._renew()
 
     def _take_new_pen(self, pen: Pen) -> None:
         self._pen = pen
@@ -242,9 +256,8 @@ class Writer:
 
     def _shut(self, pen: Pen) -> None:
         file, self._file, pen.fd = self._file, CLOSED, CLOSED
-        if file != CLOSED:
-            with contextlib.suppress(OSError):  # somebody closed it already
-                os.close(file)
+        with contextlib.suppress(OSError):  # it is closed already
+            os.close(file)
 
     def _put_back(self, error: Exception, pen: Pen | None) -> None:
         """Put the pen back after an error; let pass, without it, what a signal handler raised."""
@@ -256,22 +269,18 @@ class Writer:
 
     def _lose(self, error: Exception, pen: Pen | None = None) -> None:
         """Count an event that is not in the spool, so that the next line but one says so."""
-        self._put_back(error, pen)
+        if pen is not None and error.__class__ in EXHAUSTED:
+            self._renew()  # it may have been raised after the write
+        else:
+            self._put_back(error, pen)
         with self._tally:
-            self._lost += 1
             self._lost_reason = describe(error)[:_MAX_REASON_CHARACTERS]
+            self._lost += 1
         self._pen.fd = CLOSED
-        losses.report(error, f"run {self.run_id}")
-
-    def _prepare_each(self, parameters: Mapping[str, Any]) -> msgspec.Raw:
-        """Encode the parameters that can be; the others are lost one by one."""
-        try:
-            return check_size(prepare(parameters), _MAX_PARAMETERS_BYTES)
-        except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
-            if not isinstance(parameters, dict) or comes_from_signal_handler(error):
-                self._lose(error)
-                return prepare({})
-            return prepare_each(parameters, _MAX_PARAMETERS_BYTES, self._lose)
+        try:  # noqa: SIM105  # no call is left for anything else
+            losses.report(error, f"run {self.run_id}")
+        except EXHAUSTED:
+            pass
 
     def _renew(self) -> None:
         """Go on as a further writer: nobody knows how far the interrupted write had come."""
