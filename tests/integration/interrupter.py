@@ -58,21 +58,20 @@ def raise_at(number: int, error: type[BaseException], call: Callable[[], None]) 
 
 def main(error: type[BaseException], call: Callable[[int], None]) -> None:
     """Interrupt a call at each of its instructions, and make some that are not interrupted."""
-    returned, i, at, seen = [], 0, 1, 1
+    returned, i, at, is_through = [], 0, 0, False
     with steplog.start_run("r"):
-        while seen >= at:
-            i += 1
+        while not is_through:
+            i, at = i + 1, at + 1
             try:
-                seen = raise_at(at, error, lambda: call(i))
+                is_through = raise_at(at, error, lambda: call(i)) < at  # noqa: B023
                 returned.append(i)
             except error:
                 pass
-            at += 1
             if at % 3 == 0:
                 i += 1
                 CALLS["plain" if at % 2 else "rare"](i)
                 returned.append(i)
-    print(json.dumps({"returned": returned, "instructions": seen}))
+    print(json.dumps({"returned": returned, "instructions": at}))
 
 
 if __name__ == "__main__":
