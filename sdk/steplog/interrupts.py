@@ -47,6 +47,11 @@ def _is_method(frame: FrameType, codes: tuple[CodeType, ...], owner: object) -> 
     return frame.f_code in codes and frame.f_locals.get("self") is owner
 
 
+def is_programs_own(error: BaseException) -> bool:
+    """Tell whether an error is for the program to see: an interrupt, or a signal handler's."""
+    return not isinstance(error, Exception) or comes_from_signal_handler(error)
+
+
 def comes_from_signal_handler(error: BaseException) -> bool:
     """Tell whether a signal handler of the program raised an error: a timeout, say."""
     trace, codes = error.__traceback__, set()

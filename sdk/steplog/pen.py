@@ -89,6 +89,24 @@ class Pen:
         is_as_before = (n, waiting) == (self.n, self.waiting)
         return is_as_before and not self.place and others == len(waiting)
 
+    def successor(self, joined_id: str) -> Pen:
+        """Return the pen of a further writer, which says what this one has not said yet.
+
+        Args:
+            joined_id: The writer that its process joined with.
+        """
+        first = [] if self._unsaid_opening() else [opening(of=joined_id)]
+        # Torn perhaps; an empty line more is nobody's concern.
+        return Pen(*first, *self.greeting, is_torn=True)
+
+    def will_join(self) -> bool:
+        """Tell whether its process has not opened the spool yet, and whoever does is the first."""
+        unsaid = self._unsaid_opening()
+        return unsaid is not None and not unsaid.of
+
+    def _unsaid_opening(self) -> Open | None:
+        return next((event for event in self.greeting if isinstance(event, Open)), None)
+
     def greet(self, file: int, room: Room, before: type[KnownEvent]) -> None:
         """Write what must stand in the spool before anything else of this writer."""
         while self.greeting:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from steplog import forks, losses
 from steplog.encoding import encode_into, prepare_fields
 from steplog.errors import NoRoom, TrackingError, describe
-from steplog.events import Join, Leave, Lost, Open, Track
-from steplog.interrupts import comes_from_signal_handler, is_under_way
-from steplog.losses import EXHAUSTED, EXHAUSTED_REASON
+from steplog.events import Join, Leave, Lost, Track
+from steplog.interrupts import comes_from_signal_handler, is_programs_own, is_under_way
 from steplog.pen import Pen, opening
 from steplog.room import Room
 from steplog.spool import BROKEN, CLOSED, open_spool
@@ -31,7 +30,6 @@ _INT64_MAX: Final = 2**63 - 1
 _INFINITY: Final = float("inf")
 _MINUS_INFINITY: Final = -_INFINITY
 _MAX_REASON_CHARACTERS: Final = 500
-
 _LF: Final = ord("\n")
 _write: Final = os.write
 _now_ns: Final = time.time_ns
@@ -66,8 +64,7 @@ class Writer:
         self._file = fd
         self._room = Room()
         self._take_new_pen(Pen(opening()))
-        self._lost = 0
-        self._lost_reason = ""
+        self._lost, self._lost_reason = 0, ""
         self._tally = threading.RLock()
         self._has_joined = self._has_left = self._is_untouched_copy = False
         self._joined_id = self._pen.w
@@ -88,9 +85,8 @@ class Writer:
             ):
                 pen = self._place.pop()
                 n, stamp = pen.n, _now_ns() // 1000
-                event = Track(pen.w, n, stamp, task=task, step=step, values=values)
                 line = pen.line
-                encode_into(event, line)
+                encode_into(Track(pen.w, n, stamp, task=task, step=step, values=values), line)
                 line.append(_LF)
                 size = len(line)
                 room = pen.room - size
@@ -104,30 +100,30 @@ class Writer:
                             pen.place.append(pen)
                         return
                     pen.is_torn = True
-        except Exception as error:
+        except BaseException as error:
             # `append` meets the cause again, and deals with it.
-            if error.__class__ not in EXHAUSTED and comes_from_signal_handler(error):
+            if error.__class__ not in losses.EXHAUSTED and is_programs_own(error):
                 self._renew()
                 raise
-        except BaseException:
-            self._renew()
-            raise
         try:
-            if pen is not None:
-                if -1 < n != pen.n:
-                    return  # it is in the spool, and no call was left to put the pen back
-                pen.put_back()
-            self._append(Track, {"task": task, "step": step, "values": values})
-        except EXHAUSTED:
-            self._lost_reason, self._pen.fd = EXHAUSTED_REASON, CLOSED
+            self._track_after(pen, n, {"task": task, "step": step, "values": values})
+        except losses.EXHAUSTED:
+            self._lost_reason, self._pen.fd = losses.EXHAUSTED_REASON, CLOSED
             self._lost += 1
+
+    def _track_after(self, pen: Pen | None, n: int, fields: dict[str, Any]) -> None:
+        if pen is not None:
+            if -1 < n != pen.n:
+                return  # it is in the spool, and no call was left to put the pen back
+            pen.put_back()
+        self._append(Track, fields)
 
     def append(self, kind: type[KnownEvent], **fields: Any) -> None:
         """Append an event of any kind; its writer, number and time are added here."""
         try:
             self._append(kind, fields)
-        except EXHAUSTED:
-            self._lost_reason, self._pen.fd = EXHAUSTED_REASON, CLOSED
+        except losses.EXHAUSTED:
+            self._lost_reason, self._pen.fd = losses.EXHAUSTED_REASON, CLOSED
             self._lost += 1
 
     def _append(self, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
@@ -269,7 +265,7 @@ class Writer:
 
     def _lose(self, error: Exception, pen: Pen | None = None) -> None:
         """Count an event that is not in the spool, so that the next line but one says so."""
-        if pen is not None and error.__class__ in EXHAUSTED:
+        if pen is not None and error.__class__ in losses.EXHAUSTED:
             self._renew()  # it may have been raised after the write
         else:
             self._put_back(error, pen)
@@ -279,18 +275,14 @@ class Writer:
         self._pen.fd = CLOSED
         try:  # noqa: SIM105  # no call is left for anything else
             losses.report(error, f"run {self.run_id}")
-        except EXHAUSTED:
+        except losses.EXHAUSTED:
             pass
 
     def _renew(self) -> None:
         """Go on as a further writer: nobody knows how far the interrupted write had come."""
-        greeting = self._pen.greeting.copy()
-        waiting = next((event for event in greeting if isinstance(event, Open)), None)
-        if waiting is None:
-            greeting.insert(0, opening(of=self._joined_id))
-        # Torn perhaps; an empty line more is nobody's concern.
-        self._take_new_pen(Pen(*greeting, is_torn=True))
-        if waiting is not None and not waiting.of:  # nobody has joined for this process yet
+        pen = self._pen
+        self._take_new_pen(pen.successor(self._joined_id))
+        if pen.will_join():  # nobody has joined for this process yet
             self._joined_id = self._pen.w
 
     def become_copy(self) -> None:

@@ -244,7 +244,8 @@ def test_destructors_track_while_the_interpreter_goes(home: Path) -> None:
         class Late:
             def __init__(self, i): self.i = i
             def __del__(self, run=steplog.start_run("r")): run.track_this(i=self.i)
-        for i in range(10): setattr(sys.modules["steplog" if i % 2 else "sys"], f"late_{i}", Late(i))
+        for i in range(10):
+            setattr(sys.modules["steplog" if i % 2 else "sys"], f"late_{i}", Late(i))
         late = Late(10); late.me = late
     """)
 
@@ -270,7 +271,8 @@ def test_threads_that_track_while_the_process_ends(home: Path, daemonic: bool) -
                     if ended.is_set() and not {daemonic}: return
                     run.track_this(step=i, k=k)
                     run.track({{"text": "x" * 2000, "k": k}}, step=i)
-            threads = [threading.Thread(target=work, args=(k,), daemon={daemonic}) for k in range(4)]
+            threads = [threading.Thread(target=work, args=(k,), daemon={daemonic})
+                for k in range(4)]
             for thread in threads: thread.start()
             while run.writer._pen.n < 200: time.sleep(0.001)
             ended.set()
@@ -328,9 +330,8 @@ def test_any_flag_of_the_interpreter_is_taken(home: Path, flags: list[str]) -> N
     """Isolated, optimised, without site: it tracks, and leaves as it should."""
     paths = [path for path in sys.path if path]
     code = f"import sys; sys.path += {paths!r}; import steplog; steplog.track_this(a=1)"
-    done = subprocess.run(
-        [sys.executable, *flags, "-c", code], capture_output=True, text=True, timeout=30, check=False
-    )
+    command = [sys.executable, *flags, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert values(home) == [{"a": 1}]
