@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SECONDS ?= 60
 
-.PHONY: help demo test torture check format clean
+.PHONY: help demo test torture check format fuzz clean
 
 help:
 	@echo "make demo     train, track, fold, and look at it in MLflow (sets up what it needs)"
@@ -12,6 +13,7 @@ help:
 	@echo "make torture  try to make it lose something: MINUTES=10, SEED=7, ONLY=\"a word\""
 	@echo "make check    style and types alone"
 	@echo "make format   put the source into the style"
+	@echo "make fuzz     fuzz decode and fold for SECONDS=60 (new inputs come into .fuzz)"
 	@echo "make clean    remove what the others made"
 
 demo: $(VENV)/demo.stamp
@@ -33,10 +35,15 @@ format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+fuzz: $(VENV)/fuzz.stamp
+	mkdir -p .fuzz
+	$(BIN)/python -m tests.fuzz.decode_and_fold -max_total_time=$(SECONDS) -timeout=20 \
+		-max_len=4096 -dict=tests/fuzz/json.dict -artifact_prefix=.fuzz/ .fuzz tests/fuzz/corpus
+
 $(VENV)/%.stamp: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz build dist

@@ -33,14 +33,15 @@ def steplogd(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve a home with `steplogd run` for as long as the block lasts."""
+def serving(home: Path, *arguments: str, program: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """Serve a home with `steplogd run`, or with a program of Python, for the block's duration."""
+    command = ["-c", program] if program else ["-m", "steplogd", "run"]
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}.log"
     log.write_bytes(b"")
     with log.open("ab") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "steplogd", "run", *arguments],
+            [sys.executable, *command, *arguments],
             env={**os.environ, "STEPLOG_HOME": str(home)},
             stderr=stderr,
         )

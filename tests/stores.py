@@ -72,6 +72,11 @@ class Store:
         self.insert("observation", run_no=run_no, position=at, **rest)
         self.connection.execute("UPDATE run SET position = ? WHERE run_no = ?", (at, run_no))
 
+    def set_aside(self, offset: int, excerpt: bytes, reason: str = "torn", size: int = 0) -> None:
+        """Insert a piece of the first run's spool that is no event."""
+        told = {"size": size or len(excerpt), "reason": reason, "excerpt": excerpt}
+        self.insert("set_aside", run_no=1, offset=offset, **told)
+
     def metrics(self, task: str = "train") -> dict[str, Any]:
         """Return what the document has of a task of the run `r`."""
         found: dict[str, Any] = read_run_log(self.home, "r")["steps"][task]["user_defined_metrics"]

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 
 from steplog.home import make_folder, spool_folder
 from steplogd.intake.watch import watch
+from steplogd.mounts import remote_mount, warning
 from steplogd.shared_home import share_folder
 from steplogd.store.database import StoreError, StoreUnusable
 
@@ -80,8 +81,12 @@ class Follower:
             await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
 
     async def sweep(self) -> None:
-        """Mark what no notification told of, every now and then."""
-        await self._sweep_every(self._settings.sweep_seconds)
+        """Mark what no notification told of, every now and then; often where others write too."""
+        seconds = self._settings.sweep_seconds
+        if mount := await to_thread.run_sync(remote_mount, self._folder):
+            _log.warning(warning(self._folder, mount))
+            seconds = min(seconds, _UNWATCHED_SWEEP_SECONDS)
+        await self._sweep_every(seconds)
 
     async def fold(self) -> None:
         """Fold what is marked."""

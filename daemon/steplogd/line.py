@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import structlog
 
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
-from steplogd.core.state import PROCESSING, Changes
+from steplogd.core.state import FAIL, PROCESSING, Changes
 from steplogd.intake.tail import CHUNK_BYTES, Chunk
 from steplogd.presence import look
 from steplogd.spools import Spools
@@ -20,10 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from steplog.events import Malformed
     from steplogd.store.run_logs import RunLogs
 
 PASS_BYTES: Final = 4 * CHUNK_BYTES
 """How much one pass folds at most, over all spools: what one transaction holds."""
+
+PASS_SECONDS: Final = 0.5
+"""How long one pass folds before it takes up no further spool: garbage takes longer than lines."""
+
+MOST_WEIGHT_BYTES: Final = 32 * 1024 * 1024
+"""What one run may take in memory: some 150,000 keys, tasks and writers. A spool that goes on to
+name new ones would else take all that there is, from every other run."""
+
+_TOO_MANY: Final = (
+    "it names more keys, tasks, writers and parameters than a run may have; what is folded of it "
+    "stays, the rest stands in the spool"
+)
 
 _log = structlog.get_logger()
 
@@ -92,6 +106,7 @@ class Line:
         self.spools = Spools(home, run_logs.checkpoints())
         self._open: dict[str, _OpenRun] = {}
         self._failed: set[str] = set()
+        self._too_large: set[str] = set()
         self._complained_of: set[str] = set()
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
@@ -145,6 +160,8 @@ class Line:
         for run_id, run in self._open.items():
             if self._has_ended(run_id, run, now, wall_now):
                 run.fold.end_run()
+                if run_id in self._too_large:
+                    run.folded.state.status, run.folded.state.message = FAIL, _TOO_MANY
                 ended.append(_Folded(run_id, run, run.fold.take_changes()))
         self._commit(ended)
         for folded in ended:
@@ -154,17 +171,18 @@ class Line:
     def _run(self, run_ids: Iterable[str]) -> Pass:
         self._take_up_failed()
         done = Pass()
-        budget = PASS_BYTES
+        budget, deadline = PASS_BYTES, time.monotonic() + PASS_SECONDS
         folded: list[_Folded] = []
         for run_id in run_ids:
-            if budget <= 0:
+            if budget <= 0 or time.monotonic() > deadline:
                 done.skipped.append(run_id)
                 continue
-            chunk = self.spools.read(run_id)
-            if chunk is None:
+            found = None if self._is_too_large(run_id) else self.spools.read(run_id)
+            if found is None:
                 continue
+            chunk, notices = found
             budget -= len(chunk.lines)
-            folded.append(self._fold(run_id, chunk))
+            folded.append(self._fold(run_id, chunk, notices))
             if chunk.has_more:
                 done.unfinished.append(run_id)
         self._commit(folded)
@@ -172,15 +190,23 @@ class Line:
         done.late = any(one.run.folded.state.status != PROCESSING for one in folded)
         return done
 
-    def _fold(self, run_id: str, chunk: Chunk) -> _Folded:
+    def _fold(self, run_id: str, chunk: Chunk, notices: list[Malformed]) -> _Folded:
         self._failed.add(run_id)  # ahead of the store, until that is committed
         run = self._open.get(run_id) or self._take_up(run_id)
+        run.fold.apply(notices, chunk.modified_ts)
         run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
-        run.folded.offset = chunk.end
+        run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
+        if run.fold.weight > MOST_WEIGHT_BYTES:
+            self._too_large.add(run_id)
         changes = run.fold.take_changes()
         if changes.has_arrival:
             run.empty_since = None
         return _Folded(run_id, run, changes, chunk)
+
+    def _is_too_large(self, run_id: str) -> bool:
+        if run_id in self._too_large:
+            self.spools.refuse(run_id, _TOO_MANY)
+        return run_id in self._too_large
 
     def _take_up(self, run_id: str) -> _OpenRun:
         folded = self._run_logs.load(run_id)
@@ -211,18 +237,24 @@ class Line:
                 self._open.pop(one.run_id, None)
 
     def _complain_of_set_aside(self, folded: _Folded) -> None:
-        """Say once of each run that something was set aside; `steplog show` has the count."""
-        if folded.changes.set_aside and folded.run_id not in self._complained_of:
+        """Say once of each run that something was set aside, and when its spool is another."""
+        for malformed in folded.changes.set_aside[:1]:
+            if malformed.line and folded.run_id in self._complained_of:
+                return
             self._complained_of.add(folded.run_id)
-            malformed = folded.changes.set_aside[0]
-            reason = malformed.reason[:200]
             self.spools.complaints.say(
-                "line set aside", folded.run_id, offset=malformed.offset, reason=reason
+                "line set aside" if malformed.line else "spool is read anew",
+                folded.run_id,
+                offset=malformed.offset,
+                reason=malformed.reason[:200],
+                look=f"steplog show {folded.run_id} --set-aside",
             )
 
     def _has_ended(self, run_id: str, run: _OpenRun, now: float, wall_now: float) -> bool:
         path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
         presence = look(path, read_to, run.folded.state, wall_now, self._idle_seconds)
+        if run_id in self._too_large:
+            return True  # it goes on for ever, perhaps, but not here
         if presence == "unfolded":
             return False
         if presence == "somebody":

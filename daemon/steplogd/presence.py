@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, Literal
 
-from steplogd.intake.tail import has_writer
+from steplogd.intake.tail import NotASpool, has_writer, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,15 +32,15 @@ def look(
         idle_seconds: For how long a run is silent where nothing better tells its end.
     """
     try:
-        status = path.lstat()
-    except FileNotFoundError:
+        size, modified_ns = size_of(path)
+    except (FileNotFoundError, NotASpool):
         return "nobody"  # and nobody can come back to it
     except OSError:
         return "somebody"  # perhaps; a folder that cannot be read for now kills no run
-    if status.st_size > read_to:
+    if size > read_to:
         return "unfolded"
     # A clock that was set back must not keep a run open until it has caught up.
-    is_silent = abs(wall_now - status.st_mtime) >= idle_seconds
+    is_silent = abs(wall_now - modified_ns / 1e9) >= idle_seconds
     if not state.has_members():
         return "over" if is_silent else "somebody"
     if state.is_anybody_in() and _lives(path, is_silent):
@@ -52,7 +52,7 @@ def _lives(path: Path, is_silent: bool) -> bool:
     """Tell whether a writer lives; by what it writes, where there are no locks to tell it."""
     try:
         return has_writer(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotASpool):
         return False
     except OSError as error:
         return error.errno in _OUT_OF_DESCRIPTORS or not is_silent

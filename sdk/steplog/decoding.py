@@ -30,6 +30,7 @@ LINE_START: Final = b'{"t":"'
 
 AnyEvent = KnownEvent | Unknown | Malformed
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _KINDS: Final = ("open", "join", "leave", "start", "end", "track", "catalog", "code", "lost")
 _known: Final[msgspec.json.Decoder[KnownEvent]] = msgspec.json.Decoder(KnownEvent)
 
@@ -125,6 +126,8 @@ def _pieces(line: bytes) -> list[tuple[int, int]]:
 
 
 def _event(line: bytes, offset: int) -> AnyEvent:
+    if reason := _no_object(line):
+        return Malformed(offset=offset, line=line, reason=reason)
     try:
         try:
             return _exact(_known.decode(line), line)
@@ -133,6 +136,16 @@ def _event(line: bytes, offset: int) -> AnyEvent:
     except (ValueError, RecursionError, OverflowError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return Malformed(offset=offset, line=line, reason=reason)
+
+
+def _no_object(line: bytes) -> str:
+    """Say at a glance why a line is none: to have a parser refuse it takes ten times as long."""
+    text = line.strip()
+    if not text.startswith((b"{", _BYTE_ORDER_MARK)):
+        return "a line is one JSON object, and this does not begin as one"
+    if not text.endswith(b"}"):
+        return "a line is one JSON object, and this does not end as one; was it torn?"
+    return ""
 
 
 def _tolerant(line: bytes) -> AnyEvent:

@@ -167,6 +167,17 @@ def open_new_spool(home: Path) -> tuple[str, int]:
     return f"{propose_run_id()}-{os.urandom(4).hex()}", CLOSED
 
 
+def is_deleted(fd: int) -> bool:
+    """Tell whether nobody will ever see what is written to an open spool.
+
+    Whoever then opens it again numbers on, so that a reader sees what is missing.
+    """
+    try:
+        return fd != CLOSED and os.fstat(fd).st_nlink == 0
+    except OSError:  # somebody closed it; the write will tell
+        return False
+
+
 def _has_ended(home: Path, run_id: str) -> bool:
     try:
         return document_path(home, run_id).exists()

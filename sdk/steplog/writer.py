@@ -17,7 +17,7 @@ from steplog.events import Join, Leave, Lost, Track
 from steplog.interrupts import comes_from_signal_handler, is_programs_own, is_under_way
 from steplog.pen import Pen, opening
 from steplog.room import Room
-from steplog.spool import BROKEN, CLOSED, open_spool
+from steplog.spool import BROKEN, CLOSED, is_deleted, open_spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -219,6 +219,8 @@ class Writer:
                 self._lost_reason = another._lost_reason or self._lost_reason
 
     def _write(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+        if is_deleted(self._file):  # `track` itself has no time to ask
+            self._shut(pen)
         try:
             self._get_ready(pen, kind)
             pen.write(self._file, self._room, kind, fields)

@@ -11,11 +11,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steplog.decoding import complete, decode
+from steplog.decoding import decode
 from steplogd.core.fold import Fold
-from steplogd.core.state import Changes, RunState
+from steplogd.core.state import RunState
 from steplogd.store.database import Database
 from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.folding import fold_pieces, pieces
 from tests.lines import ARRIVED_TS, line
 
 WRITERS = ("a", "b", "c")
@@ -86,39 +87,6 @@ def spools(draw: st.DrawFn) -> bytes:
         elif extra == 1:
             spool.append(draw(noise))
     return b"".join([*spool, b"\n"])
-
-
-def pieces(spool: bytes, cuts: list[int]) -> list[bytes]:
-    """Cut a spool as a reader that looks now and then would: up to the last LF that is there."""
-    read, found = 0, []
-    for end in [*sorted(cut % (len(spool) + 1) for cut in cuts), len(spool)]:
-        whole = complete(spool[read:end])
-        found.append(spool[read : read + whole])
-        read += whole
-    return found
-
-
-def merge(parts: list[Changes]) -> dict[str, Any]:
-    """Return what all changes together tell the store."""
-    whole: dict[str, Any] = {}
-    for part in parts:
-        for name, change in msgspec.structs.asdict(part).items():
-            if isinstance(change, list):
-                whole[name] = whole.get(name, []) + change
-            elif isinstance(change, (set, dict)):
-                whole[name] = whole.get(name, type(change)()) | change
-    return {name: sorted(told) if isinstance(told, set) else told for name, told in whole.items()}
-
-
-def fold_pieces(parts: list[bytes]) -> tuple[RunState, dict[str, Any]]:
-    """Fold one piece after the other; return the state and all changes."""
-    folding = Fold(RunState("r"))
-    changes, offset = [], 0
-    for part in parts:
-        folding.apply(decode(part, offset), ARRIVED_TS)
-        changes.append(folding.take_changes())
-        offset += len(part)
-    return folding.state, merge(changes)
 
 
 @settings(max_examples=300)

@@ -313,19 +313,6 @@ def test_a_run_whose_spool_was_deleted_ends(bench: Bench) -> None:
     assert bench.values() == [0.5]
 
 
-def test_a_spool_that_became_shorter_is_let_be(bench: Bench) -> None:
-    """Nothing tells any more what of it was folded."""
-    path = append(bench.home, "r", Scribe().track(loss=0.5))
-    bench.fold()
-    path.write_bytes(b"")
-
-    done = bench.line.run(["r"])
-
-    assert not done.advanced
-    assert "shorter" in bench.line.spools.unreadable()["r"]
-    assert bench.values() == [0.5]
-
-
 def test_what_is_no_regular_file_is_no_spool(bench: Bench) -> None:
     """A folder, a pipe and a link cost nothing, and nothing else."""
     folder = spool_folder(bench.home)
@@ -515,3 +502,29 @@ def test_a_drain_waits_for_what_was_there_and_not_for_what_comes(bench: Bench) -
     assert before == ["r"]
     assert bench.line.spools.unfolded(sizes) == []
     assert bench.line.spools.grown() == ["r"]
+
+
+@pytest.mark.parametrize("kind", ["keys", "writers", "tasks", "parameters", "attempts"])
+def test_a_spool_that_names_ever_more_takes_no_memory_from_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It fails and is let be, which is said; what was folded of it stays."""
+    monkeypatch.setattr(line_module, "MOST_WEIGHT_BYTES", 10_000)
+    names = {
+        "keys": lambda n: line("track", values={f"{n}": n}),
+        "writers": lambda n: line("track", w=f"{n}", n=0, values={"x": n}),
+        "tasks": lambda n: line("track", task=f"{n}", values={"x": n}),
+        "parameters": lambda n: line("join", w="a", n=n, parameters={f"{n}": "x" * 50}),
+        "attempts": lambda n: line("start", w="a", n=n, parameters={f"{n}": "x" * 50}),
+    }
+    for start in (0, 1_000, 2_000):
+        append(bench.home, "r", *[names[kind](start + n) for n in range(1_000)])
+        append(bench.home, "good", line("track", values={"x": start}))
+        bench.line.run(["r", "good"])
+    bench.check_ends()
+
+    assert "more keys, tasks, writers and parameters" in bench.line.spools.unreadable()["r"]
+    assert bench.line.spools.read_to("r") < len(bench.line.spools.path("r").read_bytes()) / 2
+    assert (bench.run()["status"], bench.run()["message"][:14]) == ("FAIL", "it names more ")
+    assert bench.values("good") == [0, 1_000, 2_000]
+    assert bench.line.open_count() == 1

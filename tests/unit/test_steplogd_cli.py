@@ -281,6 +281,8 @@ def test_status_tells_how_things_are(home: Path) -> None:
         "unreadable": 0,
         "runs": {"PROCESSING": 1},
         "set_aside": 1,
+        "set_aside_runs": ["r"],
+        "read_anew": [],
         "lost": 3,
         "backends": [
             {
@@ -295,6 +297,7 @@ def test_status_tells_how_things_are(home: Path) -> None:
     }
     assert "memory" in shown
     assert "1 PROCESSING" in shown
+    assert "steplog show r --set-aside" in shown
 
 
 def test_a_locked_store_is_one_sentence(home: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_run_is_loaded_as_it_was_committed(database: Database) -> None:
     loaded = RunLogs(database).load("r")
 
     assert loaded == FoldedRun(run_no, folding.state, 77)
-    assert RunLogs(database).checkpoints() == {"r": 77}
+    assert RunLogs(database).checkpoints() == {"r": (77, b"")}
 
 
 def test_a_run_is_loaded_as_it_was_committed_after_its_end(database: Database) -> None:

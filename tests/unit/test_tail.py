@@ -12,6 +12,8 @@ from steplog.events import MAX_LINE_BYTES
 from steplog.spool import open_spool
 from steplogd.intake.tail import (
     CHUNK_BYTES,
+    CHUNK_LINES,
+    NotAFolder,
     NotASpool,
     has_writer,
     list_spools,
@@ -46,7 +48,7 @@ def test_there_is_nothing_at_the_end_and_beyond(tmp_path: Path, offset: int) -> 
 
 def test_a_long_spool_is_read_a_chunk_at_a_time(tmp_path: Path) -> None:
     """Cut after a line; the chunks together are the spool."""
-    whole = b"".join(b"%d\n" % number for number in range(400_000))
+    whole = b"".join(b"%0100d\n" % number for number in range(25_000))
     path = append(tmp_path, "r", whole)
     pieces = []
 
@@ -59,6 +61,44 @@ def test_a_long_spool_is_read_a_chunk_at_a_time(tmp_path: Path) -> None:
     assert b"".join(pieces) == whole
     assert len(pieces) == 3
     assert all(piece.endswith(b"\n") for piece in pieces)
+
+
+def test_a_spool_of_very_short_lines_is_read_some_thousand_at_a_time(tmp_path: Path) -> None:
+    """Else a file of garbage, which takes longer than events do, would hold up its neighbours."""
+    path = append(tmp_path, "r", b"x\n" * (CHUNK_LINES + 1))
+
+    first = read_chunk(path, 0)
+    second = read_chunk(path, first.end)
+
+    assert (first.lines, first.has_more) == (b"x\n" * CHUNK_LINES, True)
+    assert (second.lines, second.has_more) == (b"x\n", False)
+
+
+def test_a_place_in_a_spool_is_known_by_what_lies_before_it(tmp_path: Path) -> None:
+    """Whether it was reached in one chunk or in several, and not by what comes after it."""
+    whole = b"".join(b"%0100d\n" % number for number in range(30))
+    path = append(tmp_path, "r", whole[:101])
+    first = read_chunk(path, 0)
+    append(tmp_path, "r", whole[101:])
+    rest = read_chunk(path, 101)
+    other = append(tmp_path, "s", whole[:-50], b"#" * 49 + b"\n")
+
+    assert first.end_mark == rest.mark
+    assert rest.end_mark == read_chunk(path, 0).end_mark == read_chunk(path, len(whole)).mark
+    assert read_chunk(other, len(whole)).mark != rest.end_mark
+    assert read_chunk(other, 101).mark == rest.mark
+
+
+def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Though spools lie where it leads."""
+    append(tmp_path, "r", b"one\n")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "spool").symlink_to(tmp_path / "spool")
+    path = tmp_path / "home" / "spool" / "r.jsonl"
+
+    for look in (lambda: list(list_spools(path.parent)), lambda: read_chunk(path, 0)):
+        with pytest.raises(NotAFolder, match="a link, which is not followed"):
+            look()
 
 
 def test_a_line_without_end_is_passed_over_but_for_what_may_be_an_event(tmp_path: Path) -> None:

@@ -97,6 +97,18 @@ async def test_other_files_are_no_runs(tmp_path: Path) -> None:
     assert told == {"last"}
 
 
+async def test_a_name_that_is_no_text_ends_no_watch(tmp_path: Path) -> None:
+    """It is taken up anew, and all is looked at, as what came with that name was not told."""
+    async with watching(tmp_path) as hints:
+        await until(hints, set())
+        for name in (b"\xff.jsonl", b"\xfe", b"new\nline.jsonl"):
+            (tmp_path / "spool" / os.fsdecode(name)).write_text("one")
+
+        await until(hints, set())
+        await write(tmp_path, "after")
+        await until(hints, {"after"})
+
+
 async def test_to_stop_ends_it_in_time(tmp_path: Path) -> None:
     """Also while it waits for the kernel."""
     stop = anyio.Event()

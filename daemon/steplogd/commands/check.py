@@ -6,7 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from steplog.cli.terminal import sanitise
+from steplog.home import spool_folder
 from steplogd.config import ConfigError, find_config, load_config
+from steplogd.mounts import remote_mount, warning
 from steplogd.shared_home import troubles
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the configuration; returns 0 when it is right, and raises ConfigError otherwise."""
+    """Check the configuration; returns 0 when it is right, and raises ConfigError otherwise.
+
+    A home on a network file system is warned of, and no mistake.
+    """
     path = find_config(arguments.config)
     config = load_config(path)
     if config.settings.shared:
@@ -37,4 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     shared = ", shared with other users" if config.settings.shared else ""
     said = f"{path or 'no configuration file'}: ok; home {config.home}{shared}; {delivers}"
     sys.stdout.write(f"{sanitise(said)}\n")
+    if mount := remote_mount(spool_folder(config.home)):
+        sys.stdout.write(f"{sanitise(f'warning: {warning(spool_folder(config.home), mount)}')}\n")
     return 0

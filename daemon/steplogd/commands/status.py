@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from rich.console import Console
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
     from steplogd.config import Config
 
+_MOST_RUNS: Final = 5
+_IS_READ_ANEW: Final = (
+    "EXISTS (SELECT 1 FROM set_aside WHERE set_aside.run_no = run.run_no AND size = 0)"
+)
+
 
 class Status(msgspec.Struct, frozen=True):
     """What `steplogd status --json` prints.
@@ -38,6 +43,8 @@ class Status(msgspec.Struct, frozen=True):
         unreadable: How many spools there are that cannot be read.
         runs: How many runs there are, by status.
         set_aside: Pieces of spools that are no event.
+        set_aside_runs: The latest runs that have such pieces.
+        read_anew: The latest runs whose spool was truncated or replaced while it was folded.
         lost: Calls that writers could not record, and lines that are missing.
         backends: How far each backend is behind.
     """
@@ -48,6 +55,8 @@ class Status(msgspec.Struct, frozen=True):
     unreadable: int
     runs: dict[str, int]
     set_aside: int
+    set_aside_runs: list[str]
+    read_anew: list[str]
     lost: int
     backends: list[Backlog]
 
@@ -84,6 +93,7 @@ def read_status(config: Config) -> Status:
             runs = dict(connection.execute("SELECT status, count(*) FROM run GROUP BY status"))
             lost = _one(connection, "SELECT coalesce(sum(lost + gaps), 0) FROM run")
             set_aside = _one(connection, "SELECT coalesce(sum(malformed), 0) FROM run")
+            malformed, anew = _latest(connection, "malformed"), _latest(connection, _IS_READ_ANEW)
         backends = [cursors.backlog(backend.name) for backend in config.backends]
     finally:
         database.close()
@@ -96,9 +106,17 @@ def read_status(config: Config) -> Status:
         unreadable=len(left.unreadable),
         runs=runs,
         set_aside=set_aside,
+        set_aside_runs=malformed,
+        read_anew=anew,
         lost=lost,
         backends=backends,
     )
+
+
+def _latest(connection: sqlite3.Connection, condition: str) -> list[str]:
+    """Return the ids of the latest runs of which something holds."""
+    sql = f"SELECT run_id FROM run WHERE {condition} ORDER BY run_no DESC LIMIT {_MOST_RUNS}"  # noqa: S608
+    return [run_id for (run_id,) in connection.execute(sql)]
 
 
 def _one(connection: sqlite3.Connection, sql: str) -> int:
@@ -111,13 +129,17 @@ def _print(status: Status) -> None:
     runs = ", ".join(f"{count:,} {name}" for name, count in sorted(status.runs.items()))
     unreadable = counted(status.unreadable, "spool")
     cannot = f", and {unreadable} cannot be read" if status.unreadable else ""
+    look = f": steplog show {status.set_aside_runs[0]} --set-aside" if status.set_aside else ""
     lines = [
         f"home       {status.home} ({served})",
         f"runs       {runs or 'none yet'}",
         f"to fold    {status.spool_bytes:,} bytes{cannot}",
-        f"set aside  {status.set_aside:,} pieces of spools that are no event",
+        f"set aside  {status.set_aside:,} pieces of spools that are no event{look}",
         f"lost       {status.lost:,} events that a task could not record",
     ]
+    if status.read_anew:
+        names = ", ".join(status.read_anew)
+        lines.append(f"read anew  spools that were truncated or replaced: {names}")
     if not status.backends:
         lines.append("backends   none: the run log has it all")
     console = Console(highlight=False, soft_wrap=True)

@@ -21,8 +21,8 @@ from steplog.events import (
     task_path,
 )
 from steplog.values import to_column
-from steplogd.core.membership import Membership
-from steplogd.core.state import MOST, Changes, Writer
+from steplogd.core.membership import NAME_BYTES, Membership
+from steplogd.core.state import MOST, MOST_SET_ASIDE, Changes, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +56,11 @@ class Fold:
         self._changes = Changes()
         self._membership = Membership(state, self._changes)
         self._places: dict[tuple[str, str | tuple[str, ...]], _Place] = {}
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes the run takes in memory: its tasks, keys, writers, parameters."""
+        return self._membership.weight
 
     def apply(self, events: Iterable[AnyEvent], arrived_ts: int) -> None:
         """Fold events, in the order of the spool.
@@ -125,6 +130,7 @@ class Fold:
     def _add_series(self, place: _Place, key: str) -> int:
         series_no = place.series[key] = self.state.series_count
         self.state.series_count += 1
+        self._membership.weight += NAME_BYTES + len(key)
         self._changes.series.append((series_no, place.task_no, place.attempt, key))
         return series_no
 
@@ -136,7 +142,9 @@ class Fold:
         if n < writer.next_n:
             state.repeated += 1
             return False
-        state.gaps = min(state.gaps + n - writer.next_n, MOST)
+        if n > writer.next_n:
+            state.gaps = min(state.gaps + n - writer.next_n, MOST)
+            self._changes.gaps.append((writer.w, writer.next_n, n - 1))
         writer.next_n = n + 1
         return True
 
@@ -148,7 +156,8 @@ class Fold:
     def _apply_rare(self, event: AnyEvent, arrived_ts: int) -> None:
         if isinstance(event, Malformed):
             self.state.malformed += 1
-            self._changes.set_aside.append(event)
+            if self.state.malformed <= MOST_SET_ASIDE or not event.line:
+                self._changes.set_aside.append(event)
             return
         ts = event.ts or arrived_ts
         self._begin(ts)

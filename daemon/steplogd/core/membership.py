@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.values import to_json
 from steplogd.core.state import FAIL, PROCESSING, SUCCESS, Attempt, Task, Writer
 
 if TYPE_CHECKING:
@@ -12,18 +13,28 @@ if TYPE_CHECKING:
 KILLED_MESSAGE: Final = "killed: a process of the run vanished without leaving it"
 
 
+NAME_BYTES: Final = 200
+"""About what a writer, a task or a key takes in memory beside its name."""
+
+
 class Membership:
-    """The part of the fold that knows who is where; changes the state, and notes what changed."""
+    """The part of the fold that knows who is where; changes the state, and notes what changed.
+
+    Attributes:
+        weight: About how many bytes the state takes; it never shrinks.
+    """
 
     def __init__(self, state: RunState, changes: Changes) -> None:
         self.state = state
         self.changes = changes
+        self.weight = weigh(state)
 
     def writer(self, w: str) -> Writer:
         """Return the writer of that id; one that is new is a visitor."""
         writer = self.state.writers.get(w)
         if writer is None:
             writer = self.state.writers[w] = Writer(w, of=w)
+            self.weight += NAME_BYTES + len(w)
         self.changes.writers.add(w)
         return writer
 
@@ -44,8 +55,8 @@ class Membership:
         if (tag and not state.tag) or parameters.keys() - state.parameters.keys():
             state.revision += 1
         state.tag = state.tag or tag
-        state.parameters = _with_new(state.parameters, parameters)
-        state.config = _with_new(state.config, config)
+        self._add_new(state.parameters, parameters)
+        self._add_new(state.config, config)
 
     def leave(self, w: str, ts: int, status: str, message: str) -> None:
         """Let a member out, of every task that it is still in too."""
@@ -72,6 +83,7 @@ class Membership:
             task = Task(no=len(self.state.tasks), path=path)
             self.state.tasks.append(task)
             self.state.task_by_path[path] = task
+            self.weight += NAME_BYTES + sum(map(len, path))
             self.changes.tasks.add(task.no)
         return task
 
@@ -95,7 +107,7 @@ class Membership:
             attempt = task.attempt = Attempt(number, ts)
             task.status, task.message = PROCESSING, ""
             self.changes.tasks.add(task.no)
-        attempt.parameters = _with_new(attempt.parameters, parameters)
+        self._add_new(attempt.parameters, parameters)
         self.changes.attempts[task.no, attempt.number] = attempt
         member.inside[task.no] = member.inside.get(task.no, 0) + 1
         task.occupants += 1
@@ -176,7 +188,18 @@ class Membership:
         self.changes.attempts[task.no, attempt.number] = attempt
         self.changes.tasks.add(task.no)
 
+    def _add_new(self, known: dict[str, Any], told: dict[str, Any]) -> None:
+        """Add what is new to what was known; whoever said a key first has named it."""
+        new = {key: value for key, value in told.items() if key not in known}
+        if new:
+            known.update(new)
+            self.weight += len(to_json(new))
 
-def _with_new(known: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """Return what was known with what is new; whoever said a key first has named it."""
-    return {**known, **{key: value for key, value in told.items() if key not in known}}
+
+def weigh(state: RunState) -> int:
+    """Return about how many bytes a run takes in memory, by its names and parameters."""
+    names = [*state.writers, *(name for keys in state.series.values() for name in keys)]
+    names += ["".join(task.path) for task in state.tasks]
+    maps = [state.parameters, state.config]
+    maps += [task.attempt.parameters for task in state.tasks if task.attempt is not None]
+    return sum(NAME_BYTES + len(name) for name in names) + sum(len(to_json(m)) for m in maps if m)

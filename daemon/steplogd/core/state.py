@@ -15,6 +15,10 @@ FAIL: Final = "FAIL"
 MOST: Final = 2**63 - 1
 """Counters stop here: SQLite has no larger integer, and a hostile line must not stop the fold."""
 
+MOST_SET_ASIDE: Final = 1000
+"""Pieces of a run's spool that are kept with their place and reason; further ones are counted, as
+a spool of garbage must not fill the store. The spool has them all."""
+
 Presence = Literal["visitor", "in", "left", "vanished"]
 
 
@@ -118,6 +122,7 @@ class Changes(msgspec.Struct):
 
     Attributes:
         has_arrival: Whether somebody came into the run, though he may have left since.
+        gaps: Missing sequence numbers: whose, the first and the last.
     """
 
     observations: list[Row] = []
@@ -129,3 +134,4 @@ class Changes(msgspec.Struct):
     codes: list[tuple[int, dict[str, Any]]] = []
     catalog: list[tuple[int, dict[str, Any]]] = []
     set_aside: list[Malformed] = []
+    gaps: list[tuple[str, int, int]] = []

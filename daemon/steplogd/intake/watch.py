@@ -88,7 +88,8 @@ async def _watch_this(folder: Path, stop: anyio.Event) -> AsyncGenerator[set[str
 @contextlib.asynccontextmanager
 async def _held(folder: Path) -> AsyncIterator[int]:
     """Keep a folder open: else one that is made in its place may well get the same inode."""
-    descriptor = await to_thread.run_sync(os.open, folder, os.O_RDONLY | os.O_DIRECTORY)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = await to_thread.run_sync(os.open, folder, flags)
     try:
         yield descriptor
     finally:
@@ -97,6 +98,6 @@ async def _held(folder: Path) -> AsyncIterator[int]:
 
 def _is_another(folder: Path, descriptor: int) -> bool:
     try:
-        return not os.path.samestat(folder.stat(), os.fstat(descriptor))
+        return not os.path.samestat(folder.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return True

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_EXCERPT_BYTES: Final = 4096
 """How much of a malformed line the store keeps; the spool has it all."""
 
+MOST_GAPS: Final = 100
+"""How many gaps of a run are named; all are counted."""
+
 _RUN_COLUMNS: Final = (
     "run_id tag status killed message start_ts end_ts parameters config position revision "
     "lost gaps repeated unknown malformed"
@@ -27,11 +30,16 @@ _RUN_COLUMNS: Final = (
 
 
 class FoldedRun(msgspec.Struct):
-    """A run's state with what the store knows of it: its number, how far its spool is folded."""
+    """A run's state with what the store knows of it: its number, how far its spool is folded.
+
+    Attributes:
+        mark: What the spool is known by at that place; empty where that is not known.
+    """
 
     run_no: int
     state: RunState
     offset: int
+    mark: bytes = b""
 
 
 class RunLogs:
@@ -40,11 +48,11 @@ class RunLogs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def checkpoints(self) -> dict[str, int]:
-        """Return how many bytes of each known run's spool are folded, by run id."""
-        sql = "SELECT run_id, offset FROM run JOIN checkpoint USING (run_no)"
+    def checkpoints(self) -> dict[str, tuple[int, bytes]]:
+        """Return how many bytes of each spool are folded, and the mark there, by run id."""
+        sql = "SELECT run_id, offset, mark FROM run JOIN checkpoint USING (run_no)"
         with self._database.reading() as connection:
-            return dict(connection.execute(sql))
+            return {run_id: (offset, mark) for run_id, offset, mark in connection.execute(sql)}
 
     def open_runs(self) -> list[str]:
         """Return the ids of the runs that have not ended."""
@@ -56,18 +64,18 @@ class RunLogs:
         """Return a run as it was committed last; a new one has number 0 until its first commit."""
         with self._database.reading() as connection:
             row = connection.execute(
-                f"SELECT run_no, offset, last_ts, {', '.join(_RUN_COLUMNS)} "  # noqa: S608
+                f"SELECT run_no, offset, mark, last_ts, {', '.join(_RUN_COLUMNS)} "  # noqa: S608
                 "FROM run JOIN checkpoint USING (run_no) WHERE run_id = ?",
                 (run_id,),
             ).fetchone()
             if row is None:
                 return FoldedRun(0, RunState(run_id), 0)
-            run_no, offset, last_ts, *columns = row
+            run_no, offset, mark, last_ts, *columns = row
             state = _state(dict(zip(_RUN_COLUMNS, columns, strict=True)), last_ts)
             _load_tasks(connection, run_no, state)
             _load_series(connection, run_no, state)
             _load_writers(connection, run_no, state)
-        return FoldedRun(run_no, state, offset)
+        return FoldedRun(run_no, state, offset, mark)
 
     def check_sound(self) -> None:
         """Read the whole store, and see that it is in order.
@@ -157,8 +165,8 @@ def _write_run(connection: sqlite3.Connection, run: FoldedRun) -> None:
             [*columns.values(), run.run_no],
         )
     connection.execute(
-        "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
-        (run.run_no, run.offset, state.last_ts),
+        "INSERT OR REPLACE INTO checkpoint (run_no, offset, last_ts, mark) VALUES (?, ?, ?, ?)",
+        (run.run_no, run.offset, state.last_ts, run.mark),
     )
     connection.execute(
         "UPDATE doubt SET position = ? WHERE run_id = ? AND position IS NULL AND size <= ?",
@@ -192,6 +200,11 @@ def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Chan
         for bad in changes.set_aside
     ]
     connection.executemany("INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?)", torn)
+    if changes.gaps:
+        sql = "SELECT count(*) FROM gap WHERE run_no = ?"
+        (known,) = connection.execute(sql, (run_no,)).fetchone()
+        gaps = [(run_no, column(w), *gap) for w, *gap in changes.gaps[: MOST_GAPS - known]]
+        connection.executemany("INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?)", gaps)
 
 
 def _task_row(run_no: int, task: Task) -> tuple[Any, ...]:

@@ -30,7 +30,8 @@ CREATE INDEX run_open ON run (run_no) WHERE status = 'PROCESSING';
 CREATE TABLE checkpoint (
     run_no INTEGER PRIMARY KEY REFERENCES run,
     offset INTEGER NOT NULL,            -- bytes of the spool that are folded
-    last_ts INTEGER NOT NULL            -- of the event folded last
+    last_ts INTEGER NOT NULL,           -- of the event folded last
+    mark BLOB NOT NULL DEFAULT x''      -- what the spool is known by at that offset; or empty
 );
 
 CREATE TABLE task (
@@ -105,10 +106,18 @@ CREATE TABLE catalog (
 CREATE TABLE set_aside (
     run_no INTEGER NOT NULL REFERENCES run,
     offset INTEGER NOT NULL,            -- where it begins in the spool
-    size INTEGER NOT NULL,
+    size INTEGER NOT NULL,              -- 0: the spool itself was truncated or replaced there
     reason TEXT NOT NULL,
     excerpt BLOB NOT NULL,              -- its first bytes
     PRIMARY KEY (run_no, offset)
+) WITHOUT ROWID;
+
+CREATE TABLE gap (                      -- sequence numbers that are missing; a run's first ones
+    run_no INTEGER NOT NULL REFERENCES run,
+    w TEXT NOT NULL,                    -- whose
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (run_no, w, first)
 ) WITHOUT ROWID;
 
 CREATE TABLE document (                 -- runs/<run_id>.json, as it was last written

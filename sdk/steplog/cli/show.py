@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from steplog.cli.arguments import CommandParser, home, positive, run_id
 from steplog.cli.attempt_text import attempt_rows, ranges
 from steplog.cli.run_fields import duration_text, status_text
+from steplog.cli.set_aside_text import gaps_text, set_aside_lines, set_aside_object
 from steplog.cli.terminal import align, counted, sanitise, show_pairs, show_short
+from steplog.documents import write_json
 from steplog.run_log import write_run_log
+from steplog.set_aside import read_set_aside
 from steplog.summaries import summarise
 from steplog.times import show_time
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from steplog.set_aside import Gap, SetAside
     from steplog.store_reader import RunRow
     from steplog.summaries import SeriesSummary, TaskSummary
 
@@ -27,11 +31,13 @@ _HEADER: Final = ("  KEY", "COUNT", "LAST STEP", "LAST VALUE", "MIN", "MAX")
 _EXAMPLE: Final = """\
 The run log is what the daemon has folded so far; times are UTC. Attempts of a task are one: the
 later value of a key and step counts. --attempt shows one of them alone, and what was tracked in it;
-tasks without it are left out.
+tasks without it are left out. --set-aside shows what of the spool is no event: torn lines, garbage,
+the place where it was truncated or replaced; and which numbered lines of which writer are missing.
 
 example:
   steplog show my-run
   steplog show my-run --attempt 1
+  steplog show my-run --set-aside
   steplog show my-run --json | jq .steps.train.user_defined_metrics.loss"""
 
 
@@ -39,11 +45,14 @@ def run(argv: Sequence[str]) -> int:
     """Print the run."""
     arguments = _parser().parse_args(argv)
     where = home()
+    if arguments.set_aside:
+        return _show_set_aside(read_set_aside(where, arguments.run), as_json=arguments.json)
     if arguments.json:
         write_run_log(where, arguments.run, sys.stdout.write, arguments.attempt)
         return 0
     summary = summarise(where, arguments.run, arguments.attempt)
-    sys.stdout.writelines(f"{line}\n" for line in align(list(_about(summary.run))))
+    gaps = read_set_aside(where, arguments.run).gaps if summary.run.gaps else []
+    sys.stdout.writelines(f"{line}\n" for line in align(list(_about(summary.run, gaps))))
     for task in summary.tasks:
         sys.stdout.writelines(f"{line}\n" for line in _task_lines(task, arguments.attempt))
     return 0
@@ -53,11 +62,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("steplog show", "Show a run.", _EXAMPLE)
     parser.add_argument("run", type=run_id, metavar="RUN", help="the run")
     parser.add_argument("--attempt", type=positive, metavar="N", help="only this attempt of tasks")
-    parser.add_argument("--json", action="store_true", help="print the run log as one document")
+    parser.add_argument("--set-aside", action="store_true", help="what of its spool is no event")
+    parser.add_argument("--json", action="store_true", help="print it as one JSON document")
     return parser
 
 
-def _about(run: RunRow) -> Iterator[tuple[str, str]]:
+def _show_set_aside(found: SetAside, *, as_json: bool) -> int:
+    if as_json:
+        write_json(set_aside_object(found), sys.stdout.write)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in set_aside_lines(found))
+    return 0
+
+
+def _about(run: RunRow, gaps: list[Gap]) -> Iterator[tuple[str, str]]:
     yield "run", run.run_id
     yield "status", f"{status_text(run)}  {sanitise(run.message)}"
     if run.tag:
@@ -69,15 +87,18 @@ def _about(run: RunRow) -> Iterator[tuple[str, str]]:
     yield "observations", f"{run.observations:,}"
     if run.parameters:
         yield "parameters", show_pairs(run.parameters, _TEXT_CHARACTERS)
-    yield from _trouble(run)
+    yield from _trouble(run, gaps)
 
 
-def _trouble(run: RunRow) -> Iterator[tuple[str, str]]:
+def _trouble(run: RunRow, gaps: list[Gap]) -> Iterator[tuple[str, str]]:
     counts = {
         "lost": (run.lost, "calls that could not be recorded"),
-        "gaps": (run.gaps, "numbered lines that are missing"),
+        "gaps": (run.gaps, f"numbered lines that are missing{gaps_text(gaps)}"),
         "unknown": (run.unknown, "lines of kinds that the daemon does not know"),
-        "malformed": (run.malformed, "pieces of the spool that are no event"),
+        "malformed": (
+            run.malformed,
+            f"pieces of the spool that are no event: steplog show {run.run_id} --set-aside",
+        ),
     }
     for name, (count, what) in counts.items():
         if count:

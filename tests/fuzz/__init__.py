@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing, and the corpus that it found worth keeping."""
