@@ -39,6 +39,8 @@ BASIC = [
     )
 ]
 SPELLINGS = {*ALL, *BASIC, *(quote(secret, safe="") for secret in ALL)}
+QUOTED = " ".join([*SECRETS.values(), URL_USER, URL_PASSWORD, *BASIC])
+"""What a tracker may know and quote: not what others were told."""
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -46,7 +48,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         """Answer a request of any method."""
-        said = f"{self.headers.get('Authorization')} {self.path} {' '.join(sorted(SPELLINGS))}"
+        said = f"{self.headers.get('Authorization')} {self.path} {QUOTED}"
         body = json.dumps({"error_code": "INTERNAL_ERROR", "message": said}).encode()
         self.send_response(int(getattr(self.server, "status", 500)))
         self.send_header("Content-Type", "application/json")
@@ -130,8 +132,7 @@ def titles(pid: int) -> str:
 
 def ask(config: str) -> list[str]:
     """Return what the commands say of it all."""
-    asked = (["status"], ["status", "--json"], ["drain", "--timeout", "1"], ["verify"])
-    said = [steplogd(*words, "--config", config) for words in (*asked, ["dead-letters"])]
+    said = [steplogd(command, "--config", config) for command in ("status", "verify")]
     assert not any("Traceback" in one.stderr for one in said)
     return [one.stdout + one.stderr for one in said]
 
@@ -151,6 +152,7 @@ def test_tracker_that_takes_nothing_is_told_of_without_credentials(
     assert leaks(home, told, *said) == []
 
 
+@pytest.mark.timeout(300)  # a real server and W&B start in it
 def test_tracker_that_takes_all_is_fed_without_a_trace_of_credentials(
     home: Path, place: Path, mlflow_server: MlflowStore
 ) -> None:
@@ -185,7 +187,7 @@ def test_wrong_configuration_is_told_of_without_credentials(
 ) -> None:
     """Whatever is wrong with it."""
     config = configure(home, f'[[backend]]\ntype = "mlflow"\nserver_url = "{uri}"\n')
-    commands = (["check"], ["drain", "--timeout", "2"], ["status"], ["verify"])
+    commands = (["check"], ["drain", "--timeout", "2"])
     said = [steplogd(*words, "--config", config) for words in commands]
 
     assert not any("Traceback" in one.stderr for one in said)
