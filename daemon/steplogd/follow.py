@@ -10,6 +10,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from steplog.home import make_folder, spool_folder
+from steplogd.clock import WallClock
 from steplogd.intake.watch import watch
 from steplogd.mounts import remote_mount, warning
 from steplogd.shared_home import share_folder
@@ -59,6 +60,7 @@ class Follower:
         self._folder = spool_folder(config.home)
         self._settings = config.settings
         self._make_folder = share_folder if config.settings.shared else make_folder
+        self._wall_clock = WallClock(config.settings.idle_seconds)
         self._line = line
         self._disk = disk
         self._stop = stop
@@ -173,7 +175,8 @@ class Follower:
 
     async def _end_once(self) -> None:
         try:
-            ended = await self.in_line(self._line.end_runs, time.monotonic(), time.time())
+            now = time.monotonic()
+            ended = await self.in_line(self._line.end_runs, now, self._wall_clock.now(now))
         except StoreUnusable:
             raise
         except StoreError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from steplog.events import (
+    MAX_TIMESTAMP,
     Catalog,
     Code,
     End,
@@ -70,6 +71,7 @@ class Fold:
             arrived_ts: When they arrived, in microseconds since the epoch, for lines that do not
                 say when they were written.
         """
+        arrived_ts = min(max(arrived_ts, 1), MAX_TIMESTAMP)  # a file may be given any time
         state, rows, places = self.state, self._changes.observations, self._places
         for event in events:
             if not isinstance(event, Track):

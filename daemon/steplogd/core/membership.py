@@ -137,7 +137,7 @@ class Membership:
         state.status = FAIL if has_failed or state.killed else SUCCESS
         told = state.message if has_failed else ""
         state.message = KILLED_MESSAGE if state.killed else told
-        state.end_ts = state.last_ts
+        state.end_ts = max(state.last_ts, state.start_ts)  # a clock may have been set back
         state.revision += 1
         for task in state.tasks:
             if task.attempt is None and not task.mock:
