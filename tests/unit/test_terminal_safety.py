@@ -212,7 +212,7 @@ def test_what_a_tracker_said_is_shown_plainly(text: str, capsys: Any) -> None:
     backlog = Backlog(
         backend=text, runs=1, observations=1, dead_letters=1, failing_since=1, error=text
     )
-    status._print(status.Status(text, 1, 1, 1, {"SUCCESS": 1}, 0, 0, [backlog]))
+    status._print(status.Status(text, 1, 1, 1, {"SUCCESS": 1}, 1, [text], [text], 0, [backlog]))
     differs = Difference(text, "r", "metric", text, (text,), text, expected=text, reason=text)
     verify._print([Verdict(text, differences=[differs], error=text)])
     dead_letters._list([_letter(text)], as_json=False)
