@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from steplogd.delivery.courier import Courier, Ledger
+    from steplogd.delivery.courier import Courier
+    from steplogd.delivery.ledger import Ledger
 
 _MAX_ERROR_CHARACTERS: Final = 500
 _MOST_UNNOTED_FAILURES: Final = 5  # the store is at hand: seconds after it can be written it is
