@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ObservationRow = tuple[int, tuple[str, ...], int, str, int, int, Any]
 """The fields of an `Observation`."""
