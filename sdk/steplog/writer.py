@@ -58,11 +58,8 @@ class Writer:
     def __init__(
         self, home: Path, run_id: str, on_open: Callable[[], None], fd: int = CLOSED
     ) -> None:
-        self.home = home
-        self.run_id = run_id
-        self._on_open = on_open
-        self._file = fd
-        self._room = Room()
+        self.home, self.run_id, self._on_open = home, run_id, on_open
+        self._file, self._room = fd, Room()
         self._take_new_pen(Pen(opening()))
         self._lost, self._lost_reason = 0, ""
         self._tally = threading.RLock()
