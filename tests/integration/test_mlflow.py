@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import pytest
@@ -35,7 +36,7 @@ AWKWARD_HOMES = ["a b", "100%", "%41", "a?mode=ro", "a#b", "läuft 💥", "a@b:c
 Answer: TypeAlias = tuple[int, object] | threading.Event | None
 
 EXPERIMENT = {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}
-FOUND: dict[str, dict[str, str]] = {
+FOUND: dict[str, dict[str, Any]] = {
     "info": {"run_id": "0" * 32, "experiment_id": "0", "lifecycle_stage": "active"},
     "data": {},
 }
@@ -43,7 +44,6 @@ ANSWERS: dict[str, Answer] = {
     "experiments/get-by-name": (200, {"experiment": EXPERIMENT}),
     "runs/search": (200, {"runs": [FOUND]}),
     "runs/log-batch": (200, {}),
-    "runs/get": (200, {"run": FOUND}),
     "runs/update": (200, {"run_info": FOUND["info"]}),
 }
 """What a server says that has our run already."""
@@ -52,12 +52,14 @@ ANSWERS: dict[str, Answer] = {
 class Stub(ThreadingHTTPServer):
     """A server that says what a test wants; it keeps the calls that it got, and their sizes.
 
-    An answer of None closes the connection, one that is an event waits for it first.
+    An answer of None closes the connection, one that is an event waits for it first. What it takes
+    with a 200 it has, as `runs/get` shows.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: dict[str, Answer] = dict(ANSWERS)
+        self.run = copy.deepcopy(FOUND)
+        self.answers: dict[str, Answer] = {**ANSWERS, "runs/get": (200, {"run": self.run})}
         self.asked: list[str] = []
         self.sizes_bytes: list[int] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -71,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer as the test said."""
         self.server.sizes_bytes.append(size := int(self.headers.get("Content-Length", 0)))
-        self.rfile.read(size)
+        asked = self.rfile.read(size)
         call = self.path.partition("?")[0].partition("/mlflow/")[2]
         self.server.asked.append(call)
         answer = self.server.answers[call]
@@ -82,11 +84,21 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, content = answer
+        if status == 200:
+            self._take(call, asked)
         body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _take(self, call: str, asked: bytes) -> None:
+        if call == "runs/log-batch":
+            for kind in ("tags", "params"):
+                taken = json.loads(asked).get(kind, [])
+                self.server.run["data"].setdefault(kind, []).extend(taken)
+        if call == "runs/update":
+            self.server.run["info"].update(json.loads(asked))
 
     def do_POST(self) -> None:
         """Answer as the test said."""

@@ -60,8 +60,10 @@ class Exporter:
         self._has_more: dict[int, bool] = {}
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
+        self._failing: dict[int, str] = {}  # why, by the number of the run
         self._failure: str | None = None  # what an earlier daemon noted is not known here
         self._unnoted = ""
+        self._not_before = -math.inf  # by the loop's clock: the backend asked for it
         self.is_idle = anyio.Event()
 
     async def run(self, stop: anyio.Event) -> None:
@@ -105,6 +107,9 @@ class Exporter:
     async def _deliver(self, run_no: int) -> None:
         failures = 0
         while self._has_more[run_no] and not self._stop.is_set():
+            await self._spare()
+            if self._stop.is_set():
+                break
             self._has_more[run_no] = False
             try:
                 has_more = await to_thread.run_sync(
@@ -113,23 +118,38 @@ class Exporter:
             except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
                 failures += 1
                 self._has_more[run_no] = True
-                await self._note_failure(error)
+                self._note_wish(error)
+                await self._note_failure(run_no, error)
                 with anyio.move_on_after(_delay(failures, error)):
                     await self._stop.wait()
             else:
                 failures = 0
                 self._has_more[run_no] |= has_more
-                await self._note_success()
+                await self._note_success(run_no)
         del self._has_more[run_no]
         self._note_idle()
 
-    async def _note_failure(self, error: Exception) -> None:
+    async def _spare(self) -> None:
+        """Wait for as long as the backend asked for: it meant all runs, not the one alone."""
+        while (left := self._not_before - anyio.current_time()) > 0 and not self._stop.is_set():
+            with anyio.move_on_after(left):
+                await self._stop.wait()
+
+    def _note_wish(self, error: Exception) -> None:
+        asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        if asked is not None:
+            self._not_before = max(self._not_before, anyio.current_time() + asked)
+
+    async def _note_failure(self, run_no: int, error: Exception) -> None:
         reason = _reason(error)
         if isinstance(error, Unnoted):
             self._say_unnoted(reason)
             return
-        if reason != self._failure:
+        is_news = reason not in self._failing.values()
+        self._failing[run_no] = reason
+        if is_news:
             _log.warning("backend unavailable", backend=self.name, reason=reason)
+        if is_news or self._failure is None:
             await self._note_health(reason)
 
     def _say_unnoted(self, reason: str) -> None:
@@ -139,14 +159,19 @@ class Exporter:
                 "what was sent cannot be noted, trying again", backend=self.name, reason=reason
             )
 
-    async def _note_success(self) -> None:
+    async def _note_success(self, run_no: int) -> None:
+        """Note that a run gets on; the backend is well when no other has a failure behind it."""
         if self._unnoted:
             self._unnoted = ""
             _log.info("what was sent is noted", backend=self.name)
-        if self._failure:
-            _log.info("backend answers again", backend=self.name)
-        if self._failure != "":
-            await self._note_health("")
+        self._failing.pop(run_no, None)
+        if not self._failing:
+            if self._failure:
+                _log.info("backend answers again", backend=self.name)
+            if self._failure != "":
+                await self._note_health("")
+        elif self._failure not in self._failing.values():
+            await self._note_health(next(iter(self._failing.values())))
 
     async def _note_health(self, reason: str) -> None:
         self._failure = reason

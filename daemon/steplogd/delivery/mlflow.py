@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
 import msgspec
 
 from steplog.home import make_folder, open_private
-from steplogd.delivery.contract import Limits
+from steplogd.delivery.contract import BackendError, Limits
 from steplogd.delivery.mlflow_errors import translated
-from steplogd.delivery.mlflow_runs import find, find_or_make
-from steplogd.delivery.mlflow_session import MlflowSession
+from steplogd.delivery.mlflow_runs import LateCreates, find, find_or_make
+from steplogd.delivery.mlflow_session import METRICS_PER_CALL, MlflowSession
+from steplogd.delivery.mlflow_transport import serve
 from steplogd.delivery.secrets import keep_secret, without_secrets
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
@@ -51,9 +52,13 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         server_url: Any MLflow tracking URI; "" is an SQLite database under the home.
+        token_file: A file with the token for an http(s) server, read for each request: it may
+            change any time. Variables stand for their values, as in
+            `$CREDENTIALS_DIRECTORY/mlflow`; "" leaves credentials to MLflow.
     """
 
     server_url: str = ""
+    token_file: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what is no tracking URI, before anything is started."""
@@ -65,6 +70,8 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"server_url = {without_secrets(uri)!r} is no MLflow tracking URI: name a server "
                 "(http://…) or a database (sqlite:///…), or leave it out"
             )
+        if self.token_file and not is_server(uri):
+            raise ValueError("token_file is for a server: name it as server_url = 'https://…'")
 
 
 class MlflowBackend:
@@ -92,19 +99,25 @@ class MlflowBackend:
         root = (home / _ARTIFACTS).absolute().as_uri()
         self._artifact_root = root if _is_database(uri) else None
         # SQLite takes one writer at a time; a server does better with two runs at once.
-        self.limits = Limits(parallel_runs=1 if uri.startswith("sqlite:") else 2)
+        parallel_runs = 1 if uri.startswith("sqlite:") else 2
+        self.limits = Limits(observations=METRICS_PER_CALL, parallel_runs=parallel_runs)
         self._client: MlflowClient | None = None
         self._connecting = threading.Lock()
+        self._late = LateCreates()
+        if is_server(uri):
+            file = os.path.expandvars(options.token_file)
+            serve(uri, Path(file).expanduser() if file else None)
 
     def open(self, run: RunInfo) -> MlflowSession:
         """Find the MLflow run of a run, or make it."""
         with translated("find or make the run"):
             client = self._connect()
+            self._late.look_again(client)
 
             def reach(run: RunInfo) -> Run:
-                return find_or_make(client, run, self._artifact_root)
+                return find_or_make(client, run, self._artifact_root, self._late)
 
-            return MlflowSession(client, run, reach)
+            return MlflowSession(client, run, reach, is_remote=is_server(self._uri))
 
     def look(self, run: RunInfo) -> MlflowSession | None:
         """Find the MLflow run of a run."""
@@ -115,6 +128,9 @@ class MlflowBackend:
 
     def close(self) -> None:
         """Forget the connection."""
+        if self._client is not None:
+            with contextlib.suppress(BackendError), translated("drop empty twins"):
+                self._late.look_again(self._client, at_once=True)
         self._client = None
 
     def _connect(self) -> MlflowClient:
@@ -128,6 +144,11 @@ class MlflowBackend:
                     _prepare_database(self._uri, self._artifact_root)
                 self._client = MlflowClient(self._uri, registry_uri=self._uri)
             return self._client
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking URI is that of a server that we speak HTTP with ourselves."""
+    return uri.startswith(("http://", "https://"))
 
 
 def _schemes() -> set[str]:

@@ -17,7 +17,6 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.values import to_json
-from steplogd.delivery import mlflow_integers as integers
 from steplogd.delivery.mlflow_names import (
     MAX_NAME,
     MAX_STEM,
@@ -82,7 +81,7 @@ class Layout:
         metrics: In the order of the batch.
         params: Values by name; the first one wins where a batch has two.
         documents: Contents by path below the run's artifacts.
-        lines: Lines by the path of the document to add them to, for what metrics cannot hold.
+        integers: Observations that metrics cannot hold whole.
         param_documents: The path and contents for what a param cannot hold, by its name.
         conflicts: One sentence for each value whose param has another one already.
     """
@@ -91,13 +90,9 @@ class Layout:
         self.metrics: list[Metric] = []
         self.params: dict[str, str] = {}
         self.documents: dict[str, bytes] = {}
-        self.lines: dict[str, list[bytes]] = {}
+        self.integers: list[Observation] = []
         self.param_documents: dict[str, tuple[str, bytes]] = {}
         self.conflicts: list[str] = []
-
-    def add_line(self, seen: Observation) -> None:
-        """Add a line that keeps an integer whole."""
-        self.lines.setdefault(integers.path_for(seen.position), []).append(integers.line_of(seen))
 
     def add_param(self, name: str, value: Any, path: str, document: dict[str, Any]) -> None:
         """Add a param, and a document at this path if the param cannot hold all of the value."""
@@ -125,7 +120,7 @@ def lay_out(batch: Iterable[Observation], names: Names) -> Layout:
         elif value.__class__ is int:
             number = nearest_double(value)
             if number != value:
-                layout.add_line(seen)
+                layout.integers.append(seen)
             add(Metric(names.of(seen.task, seen.key), number, seen.ts // 1000, seen.step))
         else:
             name = param_name(names.of(seen.task, seen.key, MAX_STEM), seen.step)

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from steplogd.delivery.contract import BackendError, Refused, Unavailable
+from steplogd.delivery.mlflow_answers import refused_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +48,11 @@ def meaning(error: Exception, task: str) -> BackendError:
     code = getattr(error, "error_code", "")
     reason = _reason(error)
     message = f"MLflow could not {task}: {reason}"
+    if (told := _told_by_transport(error)) is not None:
+        message = f"MLflow could not {task}: {told}"
+        return Unavailable(message, retry_after_seconds=told.retry_after_seconds)
     if code in _CREDENTIALS:
-        return Unavailable(
-            f"MLflow refuses us: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-            f"MLFLOW_TRACKING_TOKEN, for the daemon ({reason})"
-        )
+        return Unavailable(refused_us(reason))
     if is_deleted(error):
         return Unavailable(f"{message} Restore it in MLflow, and all of it arrives.")
     is_permanent = _is_permanent(code, reason) or _is_hopeless(error)
@@ -66,6 +67,14 @@ def is_deleted(error: Exception) -> bool:
 def is_gone(error: BaseException | None) -> bool:
     """Whether MLflow has never heard of the run: removed for good, or the whole store is new."""
     return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+
+
+def _told_by_transport(error: BaseException) -> Unavailable | None:
+    """Return what `mlflow_transport` raised: MLflow's client wraps it, and keeps its text alone."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Unavailable):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _is_permanent(code: str, reason: str) -> bool:

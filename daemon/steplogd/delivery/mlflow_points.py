@@ -111,7 +111,7 @@ def _held_documents(client: MlflowClient, mlflow_id: str) -> Iterator[Point]:
             path = f"{DOCUMENTS}/{file.relative_to(top).as_posix()}"
             content = file.read_bytes()
             if path.startswith(f"{integers.FOLDER}/"):
-                yield from _of_lines(path, content.splitlines(), names)
+                yield from _of_lines(content.splitlines(), names)
             else:
                 yield Point("parameter", path, value=_digest(content))
 
@@ -124,8 +124,7 @@ def _of_layout(layout: Layout, names: Names) -> Iterator[Point]:
     documents = layout.documents_of(set(layout.params))
     for path, content in documents.items():
         yield Point("parameter", path, value=_digest(content))
-    for path, lines in layout.lines.items():
-        yield from _of_lines(path, lines, names)
+    yield from _of_lines(map(integers.line_of, layout.integers), names)
 
 
 def _of_cut_names(names: Names) -> Iterator[Point]:
@@ -138,13 +137,14 @@ def _of_cut_names(names: Names) -> Iterator[Point]:
         yield Point("parameter", path, value=_digest(content))
 
 
-def _of_lines(path: str, lines: Iterable[bytes], names: Names) -> Iterator[Point]:
+def _of_lines(lines: Iterable[bytes], names: Names) -> Iterator[Point]:
     for line in lines:
         try:
             seen = load(line)
             name = names.of(tuple(seen["task"]), seen["key"])
             value = shown(from_json(seen["value"]))
-            yield Point("metric", f"{name} in {path}", seen["step"], seen["ts"] // 1000, value)
+            name = f"{name} in {integers.FOLDER}"
+            yield Point("metric", name, seen["step"], seen["ts"] // 1000, value)
         except (ValueError, TypeError, KeyError):  # half a line, which a crash left
             continue
 

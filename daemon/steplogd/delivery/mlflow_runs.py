@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from typing import TYPE_CHECKING, Final
 
-from steplogd.delivery.contract import Refused
+from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.mlflow_entities import MAX_TAG, fit
 from steplogd.delivery.mlflow_names import MAX_NAME, mlflow_name, original_name
+from steplogd.delivery.mlflow_proof import position_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
@@ -26,7 +32,59 @@ DEFAULT_EXPERIMENT: Final = "Default"
 _ACTIVE: Final = "active"
 
 
-def find_or_make(client: MlflowClient, run: RunInfo, artifact_root: str | None) -> Run:
+LOOK_AGAIN_SECONDS: Final = 60.0
+"""How often it is looked for what late creates have made."""
+
+FORGET_SECONDS: Final = 3600.0
+"""How late a create may come."""
+
+MAX_LATE: Final = 200
+"""How many are remembered: each look asks for each of them."""
+
+
+class LateCreates:
+    """Creates without an answer: each may make a second, empty run, minutes after it was given up.
+
+    One thread or many may use it. The next daemon does not know of them: it drops the twins of a
+    run when it opens that.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[str, tuple[RunInfo, float]] = {}
+        self._looked = time.monotonic()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def unless_answered(self, run: RunInfo) -> Iterator[None]:
+        """Remember the run unless the block, which makes it, ends well."""
+        try:
+            yield
+        except Exception:
+            with self._lock:
+                if len(self._runs) < MAX_LATE:
+                    self._runs[run.run_id] = (run, time.monotonic())
+            raise
+
+    def look_again(self, client: MlflowClient, *, at_once: bool = False) -> None:
+        """Drop what such creates have made since, if it is time to."""
+        now = time.monotonic()
+        with self._lock:
+            if not at_once and now - self._looked < LOOK_AGAIN_SECONDS:
+                return
+            self._looked = now
+            self._runs = {
+                run_id: (run, since)
+                for run_id, (run, since) in self._runs.items()
+                if now - since < FORGET_SECONDS
+            }
+            runs = [run for run, _ in self._runs.values()]
+        for run in runs:
+            drop_empty_twins(client, run)
+
+
+def find_or_make(
+    client: MlflowClient, run: RunInfo, artifact_root: str | None, late: LateCreates
+) -> Run:
     """Return the one MLflow run that stands for a run.
 
     It looks in the experiment of the run's tag and in Default, where the run lies if its tag became
@@ -36,18 +94,33 @@ def find_or_make(client: MlflowClient, run: RunInfo, artifact_root: str | None) 
         client: The connection.
         run: What is to be found.
         artifact_root: Where a new experiment keeps its artifacts; None leaves that to MLflow.
+        late: Remembers a create whose answer does not come.
 
     Raises:
         Refused: The run, or its experiment, was deleted in MLflow.
+        Unavailable: It was made, but MLflow does not show it yet.
     """
     experiment, places = _places(client, run)
-    if found := _found(client, run.run_id, places):
-        _drop_empty_twins(client, found[1:])
-        return found[0]
-    if experiment is None:
-        experiment = _make_experiment(client, experiment_name(run.tag), artifact_root)
-    _refuse_deleted_experiment(experiment)
-    return _make_run(client, run, experiment.experiment_id)
+    if not (found := _found(client, run.run_id, places)):
+        if experiment is None:
+            experiment = _make_experiment(client, experiment_name(run.tag), artifact_root)
+            places.append(experiment)
+        _refuse_deleted_experiment(experiment)
+        with late.unless_answered(run):
+            made = _make_run(client, run, experiment.experiment_id).info.run_id
+        # "There is none" may have come from somebody in between, or an earlier create may have been
+        # late: only what is found together with the one just made is the truth.
+        found = _found(client, run.run_id, places)
+        if made not in [one.info.run_id for one in found]:
+            raise Unavailable("MLflow does not find the run that it has just made")
+    _delete_empty(client, found[1:])
+    return found[0]
+
+
+def drop_empty_twins(client: MlflowClient, run: RunInfo) -> None:
+    """Delete the empty runs of this id beside the one that counts; makes none."""
+    _, places = _places(client, run)
+    _delete_empty(client, _found(client, run.run_id, places)[1:])
 
 
 def find(client: MlflowClient, run: RunInfo) -> Run | None:
@@ -113,13 +186,14 @@ def _refuse_deleted_experiment(experiment: Experiment) -> None:
         )
 
 
-def _preference(run: Run) -> tuple[bool, int, str]:
-    """Order runs of the same id: those that are not deleted first, and the fullest of them."""
+def _preference(run: Run) -> tuple[bool, int, int, str]:
+    """Order runs of the same id: those not deleted first, then that which has most of it."""
     weight = len(run.data.metrics) + len(run.data.params)
-    return run.info.lifecycle_stage != _ACTIVE, -weight, run.info.run_id
+    is_deleted = run.info.lifecycle_stage != _ACTIVE
+    return is_deleted, -position_in(run.data.tags), -weight, run.info.run_id
 
 
-def _drop_empty_twins(client: MlflowClient, twins: list[Run]) -> None:
+def _delete_empty(client: MlflowClient, twins: list[Run]) -> None:
     """Delete what a create call made whose answer came too late for us: a second, empty run."""
     for twin in twins:
         if twin.info.lifecycle_stage == _ACTIVE and not twin.data.metrics and not twin.data.params:

@@ -24,19 +24,20 @@ from steplogd.delivery.mlflow_entities import (
 )
 from steplogd.delivery.mlflow_errors import is_gone, translated
 from steplogd.delivery.mlflow_points import DOCUMENTS, DOCUMENTS_TAG, MESSAGE_TAG, final_state
+from steplogd.delivery.mlflow_proof import DELIVERED_TAG, Owed, mark, position_in, prove
 from steplogd.delivery.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
     from steplogd.delivery.contract import Observation, Point, RunInfo
 
-METRICS_PER_CALL: Final = 1000
+METRICS_PER_CALL: Final = 999
 PARAMS_PER_CALL: Final = 100
-"""What MLflow takes in one `log_batch`."""
+"""What MLflow takes in one `log_batch`: 1,000 items in all, and a mark goes with the metrics."""
 
 PARAM_CHARACTERS_PER_CALL: Final = 75_000
 """Keeps a call below 1 MB, a proxy's usual limit, when each character takes 12 bytes as JSON."""
@@ -52,12 +53,21 @@ class MlflowSession:
 
     merges_equal_points: Final = True  # by the primary key of a metric's table
 
-    def __init__(self, client: MlflowClient, run: RunInfo, find: Callable[[RunInfo], Run]) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run: RunInfo,
+        find: Callable[[RunInfo], Run],
+        *,
+        is_remote: bool = False,
+    ) -> None:
         self._client = client
         self._run = run
         self._find = find
+        self._is_remote = is_remote  # else its word is enough: it is MLflow itself, in our process
         self._names = Names()
         self._expected_names = Names()  # apart: it forgets which were changed once they are told
+        self._owed = Owed()
         self._found: Run | None = find(run)
 
     @property
@@ -73,7 +83,9 @@ class MlflowSession:
         """Log a batch; what would change a param is refused, after all the others are logged."""
         layout = lay_out(batch, self._names)
         with self._reaching("take the values") as mlflow_id:
-            self._log(mlflow_id, layout)
+            self._log(mlflow_id, layout, batch[-1].position if batch else 0)
+            self._prove(mlflow_id)
+        self._say_changed_names()
         _refuse(layout.conflicts)
 
     def settle(self, run: RunInfo) -> None:
@@ -84,6 +96,10 @@ class MlflowSession:
             self._log(mlflow_id, layout)
             self._tag(mlflow_id, MESSAGE_TAG, fit(run.message, MAX_TAG, "the run log")[0])
             self._log_status(mlflow_id, run)
+            self._prove(mlflow_id)
+            if self._is_remote and run.status != "PROCESSING":
+                self._refuse_another_run(mlflow_id)
+        self._say_changed_names()
         _refuse(layout.conflicts)
 
     def expected(self, batch: Sequence[Observation]) -> Iterator[Point]:
@@ -111,30 +127,54 @@ class MlflowSession:
             try:
                 yield self._found.info.run_id
             except Exception as error:
+                # Who knows what it has by now: it is looked at afresh.
+                self._found, self._owed = None, Owed()
                 if not is_gone(error):
                     raise
-                self._found, self._names = None, Names()
+                self._names = Names()
                 raise Unavailable(
                     "MLflow has lost the run; a new one takes what follows, and "
                     "`steplogd replay` sends what it held"
                 ) from error
 
-    def _log(self, mlflow_id: str, layout: Layout) -> None:
+    def _log(self, mlflow_id: str, layout: Layout, position: int = 0) -> None:
         self._keep_cut_names(mlflow_id, layout)
-        for start in range(0, len(layout.metrics), METRICS_PER_CALL):
-            metrics = layout.metrics[start : start + METRICS_PER_CALL]
-            self._client.log_batch(mlflow_id, metrics=metrics)
+        self._log_metrics(mlflow_id, layout.metrics, position)
         taken = self._log_params(mlflow_id, layout)
+        self._owed.params |= {name: layout.params[name] for name in taken}
         documents = layout.documents | layout.documents_of(taken)
-        self._upload(mlflow_id, documents | self._grown(mlflow_id, layout.lines))
-        self._say_changed_names()
+        if layout.integers:
+            path, content = integers.document_of(layout.integers)
+            documents[path] = content
+        self._upload(mlflow_id, documents)
+
+    def _log_metrics(self, mlflow_id: str, metrics: list[Metric], position: int) -> None:
+        from mlflow.entities import RunTag
+
+        tags = self._found.data.tags if self._found else {}
+        position = max(position, position_in(tags))
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            if start:
+                self._prove(mlflow_id)  # the next mark takes the place of the one before
+            some = metrics[start : start + METRICS_PER_CALL]
+            self._owed.tags[DELIVERED_TAG] = text = mark(position, some)
+            marks = [RunTag(DELIVERED_TAG, text)]
+            self._client.log_batch(mlflow_id, metrics=some, tags=marks, synchronous=True)
+
+    def _prove(self, mlflow_id: str) -> None:
+        """Make sure that a server has what it said it took."""
+        owed, self._owed = self._owed, Owed()
+        if self._is_remote and owed:
+            self._found = prove(self._client, mlflow_id, owed)
 
     def _keep_cut_names(self, mlflow_id: str, layout: Layout) -> None:
         from mlflow.entities import RunTag
 
         changed = self._names.changed.items()
-        tags = [keep_name(name, mapped, layout) for name, mapped in changed]
-        self._client.log_batch(mlflow_id, tags=[RunTag(*tag) for tag in tags if tag])
+        tags = dict(tag for name, mapped in changed if (tag := keep_name(name, mapped, layout)))
+        self._owed.tags |= tags
+        marks = [RunTag(*tag) for tag in tags.items()]
+        self._client.log_batch(mlflow_id, tags=marks, synchronous=True)
 
     def _say_changed_names(self) -> None:
         """Say it once, and not before MLflow has all that it takes to undo them."""
@@ -162,7 +202,8 @@ class MlflowSession:
         from mlflow.exceptions import MlflowException
 
         def log(names: list[str]) -> None:
-            self._client.log_batch(mlflow_id, params=[Param(name, params[name]) for name in names])
+            some = [Param(name, params[name]) for name in names]
+            self._client.log_batch(mlflow_id, params=some, synchronous=True)
 
         try:
             log(list(params))
@@ -181,17 +222,6 @@ class MlflowSession:
             return {name: conflict(name, was, params[name]) for name, was in old.items()}
         return {}
 
-    def _grown(self, mlflow_id: str, lines: dict[str, list[bytes]]) -> dict[str, bytes]:
-        """Return documents with more lines, by path: what MLflow has of them, and these."""
-        if not lines:
-            return {}
-        held = {file.path for file in self._client.list_artifacts(mlflow_id, integers.FOLDER)}
-        grown: dict[str, bytes] = {}
-        for path, added in lines.items():
-            old = self._download(mlflow_id, path) if path in held else b""
-            grown[path] = integers.merged(old, added)
-        return grown
-
     def _download(self, mlflow_id: str, path: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="steplog-") as folder:
             return Path(self._client.download_artifacts(mlflow_id, path, folder)).read_bytes()
@@ -205,22 +235,42 @@ class MlflowSession:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             self._client.log_artifacts(mlflow_id, folder)
+        self._prove_documents(mlflow_id, documents)
         self._tag(mlflow_id, DOCUMENTS_TAG, DOCUMENTS)
+
+    def _prove_documents(self, mlflow_id: str, documents: dict[str, bytes]) -> None:
+        """Make sure that a server has them: to an upload it says nothing, as anybody may."""
+        if not self._is_remote:
+            return
+        for path, content in documents.items():
+            if self._download(mlflow_id, path) != content:
+                raise Unavailable(f"it said yes to a document that it does not have: {path}")
 
     def _tag(self, mlflow_id: str, name: str, text: str) -> None:
         """Set a tag of the run, unless it says so already."""
         tags = self._found.data.tags if self._found else {}
         if text != tags.get(name, ""):
-            self._client.set_tag(mlflow_id, name, text)
-            tags[name] = text
+            self._client.set_tag(mlflow_id, name, text, synchronous=True)
+            self._owed.tags[name] = tags[name] = text
 
     def _log_status(self, mlflow_id: str, run: RunInfo) -> None:
         status, end_ms = final_state(run)
-        if end_ms is None:
-            # MLflow cannot take an end time back; the status alone says that the run goes on.
+        if end_ms is not None:
+            self._client.set_terminated(mlflow_id, status, end_ms)
+        elif self._found is None or self._found.info.status != status:
+            # Only where it says otherwise: late, this call would lie over the run's end. MLflow
+            # cannot take an end time back; the status alone says that the run goes on.
             self._client.update_run(mlflow_id, status=status)
+        else:
             return
-        self._client.set_terminated(mlflow_id, status, end_ms)
+        self._owed.state = (status, end_ms)
+        if not self._is_remote and self._found is not None:
+            self._found = self._client.get_run(mlflow_id)
+
+    def _refuse_another_run(self, mlflow_id: str) -> None:
+        """Look once more whether the run is one: a create that was given up may have come late."""
+        if self._find(self._run).info.run_id != mlflow_id:
+            raise Unavailable("another MLflow run stands for the run by now")
 
 
 def _refuse(conflicts: list[str]) -> None:
