@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,13 +15,38 @@ from steplogd.delivery.contract import Refused, Unavailable
 from tests.contract.trackers import START_TS, expected_numbers, make_batch, make_run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
     from steplogd.delivery.contract import RunInfo
     from steplogd.delivery.mlflow import MlflowBackend
     from tests.contract.trackers import MlflowStore
 
 END_TS = START_TS + 60_000_000
+
+
+def give_up_the_next_upload(
+    patching: pytest.MonkeyPatch, store: MlflowStore
+) -> Callable[[], None]:
+    """Let the next upload fail for its caller; what is returned does it after all."""
+    later: list[tuple[str, Path]] = []
+
+    def keep(_: MlflowClient, mlflow_id: str, folder: str) -> None:
+        patching.undo()
+        kept = Path(tempfile.mkdtemp(prefix="late-"))
+        shutil.copytree(folder, kept, dirs_exist_ok=True)
+        later.append((mlflow_id, kept))
+        raise TimeoutError
+
+    def do() -> None:
+        for mlflow_id, folder in later:
+            store.client.log_artifacts(mlflow_id, str(folder))
+            shutil.rmtree(folder)
+
+    patching.setattr("mlflow.tracking.MlflowClient.log_artifacts", keep)
+    return do
 
 
 @pytest.fixture
@@ -84,38 +112,55 @@ def test_an_integer_that_no_double_holds_is_whole_in_a_document(
     assert found.data.tags["steplog.documents"] == "steplog"
 
 
-def test_many_integers_that_no_double_holds_leave_few_documents(
+def test_many_integers_that_no_double_holds_leave_a_document_for_each_batch(
     backend: MlflowBackend, mlflow_store: MlflowStore
 ) -> None:
-    """Nanoseconds at each step, in full batches, cut otherwise when they are sent again."""
+    """Nanoseconds at each step: the same batch is the same document, another cut is one more."""
     run = make_run()
-    batch = make_batch([time_ns | 1 for time_ns in range(2**60, 2**60 + 10_000, 2)])
+    batch = make_batch([time_ns | 1 for time_ns in range(2**60, 2**60 + 5_000, 2)])
     session = backend.open(run)
 
-    for start in (*range(0, 5000, 1000), 4500, 300):
-        session.send(batch[start : start + 1000])
+    for start in (*range(0, 2500, 500), 0, 300):
+        session.send(batch[start : start + 500])
 
     found = only_run(mlflow_store, run)
     documents = mlflow_store.client.list_artifacts(found.info.run_id, "steplog/integers")
-    assert len(documents) == 5
+    assert len(documents) == 6
     assert [x.value for x in batch] == [x["value"] for x in mlflow_store.integers(found)]
 
 
-def test_integers_that_come_one_by_one_share_a_document(
-    backend: MlflowBackend, mlflow_store: MlflowStore
+def test_a_document_of_integers_that_comes_late_takes_nothing_away(
+    backend: MlflowBackend, mlflow_store: MlflowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the key, and over restarts; half a line that a crash left is no hindrance."""
+    """A server that was stopped may do minutes later what was given up and done again since."""
     run = make_run()
     batch = [*make_batch([2**60 + 1]), *make_batch([2**60 + 3, 2**60 + 5], key="x/%", first=2)]
-    backend.open(run).send(batch[:1])
+    session = backend.open(run)
+    late = give_up_the_next_upload(monkeypatch, mlflow_store)
+    with pytest.raises(Unavailable):
+        session.send(batch[:1])
+
+    for seen in batch:
+        session.send([seen])
+    late()
+
     found = only_run(mlflow_store, run)
-    mlflow_store.append(found, "steplog/integers/1-1000.jsonl", b'{"position":2,"ta')
+    assert [x.value for x in batch] == [x["value"] for x in mlflow_store.integers(found)]
 
-    for seen in batch[1:]:
-        backend.open(run).send([seen])
 
+def test_half_a_line_that_a_crash_left_is_no_hindrance(
+    backend: MlflowBackend, mlflow_store: MlflowStore
+) -> None:
+    """It is sent again."""
+    run = make_run()
+    batch = make_batch([2**60 + 1, 2**60 + 3])
+    backend.open(run).send(batch)
+    found = only_run(mlflow_store, run)
     (document,) = mlflow_store.client.list_artifacts(found.info.run_id, "steplog/integers")
-    assert document.path == "steplog/integers/1-1000.jsonl"
+    mlflow_store.append(found, document.path, b'{"position":2,"ta')
+
+    backend.open(run).send(batch[1:])
+
     assert [x.value for x in batch] == [x["value"] for x in mlflow_store.integers(found)]
 
 
