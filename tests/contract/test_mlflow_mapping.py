@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 END_TS = START_TS + 60_000_000
 
 
-def give_up_the_next_upload(
-    patching: pytest.MonkeyPatch, store: MlflowStore
-) -> Callable[[], None]:
+def give_up_the_next_upload(patching: pytest.MonkeyPatch, store: MlflowStore) -> Callable[[], None]:
     """Let the next upload fail for its caller; what is returned does it after all."""
     later: list[tuple[str, Path]] = []
 
