@@ -157,7 +157,7 @@ class MlflowStore:
     """MLflow, read back through its own client."""
 
     def __init__(self, home: Path, server_url: str = "") -> None:
-        self._home = home
+        self._home = self.folder = home
         self.url = server_url
 
     def backend(self) -> MlflowBackend:
