@@ -298,3 +298,51 @@ async def test_a_backend_that_hangs_is_left_behind_when_cancelled() -> None:
     go_on.set()
 
     assert hung
+
+
+async def test_a_backend_that_asks_for_time_is_spared_by_all_runs() -> None:
+    """Not only by the one that was told."""
+    told = threading.Event()
+
+    def act(run_no: int) -> bool:
+        if run_no == 1:
+            told.set()
+            raise Unavailable("busy", retry_after_seconds=3600)
+        return False
+
+    courier = Courier(act)
+    exporter, stop = build(courier, Ledger(1)), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await to_thread.run_sync(told.wait)
+        while not exporter.is_spared():
+            await anyio.lowlevel.checkpoint()
+        exporter.wake([2, 3])
+        await anyio.wait_all_tasks_blocked()
+        stop.set()
+
+    assert courier.calls == {1: 1}
+
+
+async def test_one_run_that_fails_does_not_let_the_health_flip() -> None:
+    """It is told once, and that all is well when it is."""
+    courier, ledger = Courier(), Ledger(1)
+    released = threading.Event()
+
+    def act(run_no: int) -> bool:
+        if run_no == 1 and not released.is_set():
+            raise Unavailable("the run was deleted")
+        return courier.calls[run_no] < 20
+
+    courier.act = act
+    exporter, stop = build(courier, ledger), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await to_thread.run_sync(wait_until, lambda: courier.calls[1] > 1)
+        exporter.wake([2, 3])
+        await to_thread.run_sync(wait_until, lambda: courier.calls[2] + courier.calls[3] == 40)
+        released.set()
+        await until_idle(exporter)
+        stop.set()
+
+    assert ledger.health == ["the run was deleted", ""]

@@ -129,10 +129,14 @@ class Exporter:
         del self._has_more[run_no]
         self._note_idle()
 
+    def is_spared(self) -> bool:
+        """Whether the backend asked for time, and has it."""
+        return anyio.current_time() < self._not_before
+
     async def _spare(self) -> None:
         """Wait for as long as the backend asked for: it meant all runs, not the one alone."""
-        while (left := self._not_before - anyio.current_time()) > 0 and not self._stop.is_set():
-            with anyio.move_on_after(left):
+        while self.is_spared() and not self._stop.is_set():
+            with anyio.CancelScope(deadline=self._not_before):
                 await self._stop.wait()
 
     def _note_wish(self, error: Exception) -> None:
