@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -408,4 +409,30 @@ def test_a_refused_state_is_settled_again_when_it_is_due(route: Route) -> None:
     route.deliver(run_no)
 
     assert twice == (2, {0: "no such experiment"})
+    assert route.dead() == {}
+
+
+def test_a_tracker_too_slow_for_a_full_batch_gets_smaller_ones(route: Route) -> None:
+    """It gets on, nothing is set aside, and batches grow again when it is quick again."""
+    limit = 100
+    sizes: list[int] = []
+
+    def fault(call: Call) -> None:
+        if call.method == "send":
+            sizes.append(len(call.batch))
+            if len(call.batch) > limit:
+                raise Unavailable("timeout")
+
+    a = Scribe()
+    run_no = route.commit(fold(a.line("join"), *[a.track() for _ in range(2000)]))
+    route.tracker.fault = fault
+    while sizes[-1:] != [62]:
+        with contextlib.suppress(Unavailable):
+            route.courier.advance(run_no)
+    limit = 1000
+    route.deliver(run_no)
+
+    assert sizes[:6] == [1000, 500, 250, 125, 62, 124]
+    assert max(sizes[5:]) > 124
+    assert route.arrived() == list(range(1, 2001))
     assert route.dead() == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from steplogd.delivery.contract import Backend, Session
     from steplogd.delivery.ledger import Ledger, PendingRun
+
+LEAST_BATCH: Final = 25
+"""However often a run has failed, its next batch has so many observations, if there are."""
 
 _log = structlog.get_logger()
 
@@ -60,6 +63,7 @@ class Courier:
         self._already: dict[int, AlreadyThere | None] = {}  # None: it cannot be read
         self._busy: set[int] = set()
         self._unnoted: dict[int, Callable[[], None]] = {}
+        self._most: dict[int, int] = {}  # observations in a run's next batch, after failures
 
     def advance(self, run_no: int) -> bool:
         """Deliver the next batch of a run, or else its state; return whether there may be more.
@@ -94,7 +98,8 @@ class Courier:
 
     def _advance(self, run_no: int) -> bool:
         limits = self._backend.limits
-        pending = self._ledger.pending(self.name, run_no, limits.observations, limits.size_bytes)
+        most = self._most.get(run_no, limits.observations)
+        pending = self._ledger.pending(self.name, run_no, most, limits.size_bytes)
         if not pending.rows and not pending.due and pending.is_settled:
             self._let_go(run_no, pending.run)
             return False
@@ -117,7 +122,14 @@ class Courier:
             raise
         except BaseException:
             self.forget(run_no)  # whatever broke it, the next attempt starts afresh
+            # A tracker that is slow may take longer for a full batch than anybody waits, and would
+            # never get on. What is sent again in smaller batches is no more to it.
+            self._most[run_no] = max(most // 2, min(LEAST_BATCH, most))
             raise
+        if most < limits.observations:
+            self._most[run_no] = min(most * 2, limits.observations)
+        else:
+            self._most.pop(run_no, None)
         return True
 
     def _session(self, run_no: int, pending: PendingRun) -> Session:
@@ -211,6 +223,7 @@ class Courier:
             raise Unnoted(str(error)) from error
 
     def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
+        self._most.pop(run_no, None)
         if run["status"] != "PROCESSING":
             self.forget(run_no)
 
