@@ -56,11 +56,12 @@ def judge(response: Response, method: str, *, is_download: bool, token: str = ""
     Raises:
         Unavailable: It was not MLflow that answered, or it is in trouble.
     """
-    if _OURS not in (response.request.url or ""):
+    asked = response.history[0] if response.history else response
+    if _OURS not in (asked.request.url or ""):
         return  # what MLflow asks for itself, and can do without
+    if response.request.method != method or _OURS not in (response.request.url or ""):
+        raise _not_mlflows(response, "it led to another page", token)
     if response.ok:
-        if response.request.method != method:
-            raise _not_mlflows(response, "it led to another page", token)
         if not is_download:
             _judge_yes(response, method, token)
         return
