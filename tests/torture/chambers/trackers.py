@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from tests.torture.proxy import Request
 
 REFUSED, KILLED, STOPPED = "connection refused", "server killed", "server stopped for a while"
-KINDS: Final = (("numbers", 200), ("numbers", 100), ("mixed", 30))
+KINDS: Final = (("numbers", 100), ("numbers", 50), ("mixed", 10))
 """What the writers track, and how many events a second."""
 
 SHARE: Final = 0.3
 """How many of the requests are harmed."""
 
-TIMEOUT_SECONDS: Final = "4"
-MOST_WAIT_SECONDS: Final = 150.0
+TIMEOUT_SECONDS: Final = "6"
+MOST_WAIT_SECONDS: Final = 100.0
 MAX_GROWTH_BYTES: Final = 64 * 1024 * 1024
 MAX_BEHIND: Final = 10_000
 """Observations that the other backend may be behind with: some seconds' worth, and no outage's."""
