@@ -27,8 +27,8 @@ REFUSED, KILLED, STOPPED = "connection refused", "server killed", "server stoppe
 KINDS: Final = (("numbers", 100), ("numbers", 50), ("mixed", 10))
 """What the writers track, and how many events a second."""
 
-SHARE: Final = 0.3
-"""How many of the requests are harmed."""
+LEAST_GAP, MOST_GAP = 2, 10
+"""So many requests pass between two that are harmed: to open a run anew takes five."""
 
 TIMEOUT_SECONDS: Final = "6"
 MOST_WAIT_SECONDS: Final = 100.0
@@ -85,15 +85,15 @@ def _deliver_through(house: House, server: Server, proxy: Proxy) -> None:
 def _now_and_then(house: House) -> Callable[[Request], str | None]:
     """Return a rule that harms requests at random, with every fault in turn."""
     lock = threading.Lock()
-    left: list[str] = []
+    left: list[str | None] = []
 
     def choose(_: Request) -> str | None:
         with lock:
-            if house.random.random() > SHARE:
-                return None
             if not left:
-                left.extend(house.random.sample(FAULTS, len(FAULTS)))
-            return left.pop()
+                for fault in house.random.sample(FAULTS, len(FAULTS)):
+                    left.extend([None] * house.random.randint(LEAST_GAP, MOST_GAP))
+                    left.append(fault)
+            return left.pop(0)
 
     return choose
 
