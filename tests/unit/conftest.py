@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from steplogd.store.database import Database
 from tests.guard import anyio_backend, loop_guard
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 
 __all__ = ["anyio_backend", "loop_guard"]
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Let no test log to the stream that another one had, and that is closed by now."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
