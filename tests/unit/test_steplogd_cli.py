@@ -8,17 +8,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import run_program, wait_until
+from tests.conftest import DEADLINE_SECONDS, run_program, wait_until
 from tests.daemon import configure, document, rows, serving, steplogd
 from tests.lines import Scribe, append, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
 
 COMMANDS = ["run", "drain", "status", "check"]
 VALUE = line("track", values={"x": 1})
@@ -332,3 +333,16 @@ def test_status_counts_no_torn_tail(home: Path) -> None:
     steplogd("drain")
 
     assert json.loads(steplogd("status", "--json").stdout)["spool_bytes"] == 0
+
+
+def test_a_daemon_outlives_a_log_that_cannot_be_written(home: Path) -> None:
+    """The disk of its log is full, say: it folds all the same, and ends well."""
+    append(home, "r", line("track", values={"x": 1}))
+
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "steplogd", "run", "--config", configure(home)]
+        daemon = subprocess.Popen(command, stderr=full)
+    wait_until(lambda: rows(home, "SELECT 1 FROM observation") != [])
+    daemon.terminate()
+
+    assert daemon.wait(DEADLINE_SECONDS) == 0
