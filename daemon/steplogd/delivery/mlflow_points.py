@@ -54,7 +54,12 @@ def final_state(run: RunInfo) -> tuple[str, int | None]:
     if run.end_ts is None or run.status == "PROCESSING":
         return "RUNNING", None
     failed = "KILLED" if run.killed else "FAILED"
-    return "FINISHED" if run.status == "SUCCESS" else failed, run.end_ts // 1000
+    return "FINISHED" if run.status == "SUCCESS" else failed, as_ms(run.end_ts)
+
+
+def as_ms(ts: int) -> int:
+    """Return a time of a run as MLflow keeps it, which takes 0 for none and puts in its own."""
+    return max(ts // 1000, 1)
 
 
 def of_observations(batch: Iterable[Observation], names: Names) -> Iterator[Point]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.mlflow_entities import MAX_TAG, fit
 from steplogd.delivery.mlflow_names import MAX_NAME, mlflow_name, original_name
+from steplogd.delivery.mlflow_points import as_ms
 from steplogd.delivery.mlflow_proof import position_in
 
 if TYPE_CHECKING:
@@ -219,5 +220,5 @@ def _make_run(client: MlflowClient, run: RunInfo, experiment_id: str) -> Run:
     if run.tag:
         tags[TAG_TAG], _ = fit(run.tag, MAX_TAG, "the run log")
     return client.create_run(
-        experiment_id, start_time=run.start_ts // 1000, tags=tags, run_name=run.run_id
+        experiment_id, start_time=as_ms(run.start_ts), tags=tags, run_name=run.run_id
     )
