@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -16,6 +18,9 @@ HOME_MODE: Final = 0o700
 
 FILE_MODE: Final = 0o600
 """So is what else there is of them, in files that nobody else appends to or reads."""
+
+FIRST_FREE: Final = 3
+"""The lowest descriptor that is none of the standard streams'."""
 
 SPOOL_MODE: Final = 0o640
 """A daemon in the folder's group can read a spool, whatever the umask of the task."""
@@ -47,6 +52,30 @@ def make_folder(path: Path) -> None:
     path.chmod(HOME_MODE)
 
 
+def move_up(fd: int, least: int = FIRST_FREE) -> int:
+    """Return a descriptor of the same file with at least this number, or one beyond the streams.
+
+    Where a standard stream is closed, the next file that is opened takes its number, and whatever
+    the program prints would land in that file.
+
+    Raises:
+        OSError: It is a stream's, and no other number is left; it is closed then.
+    """
+    if fd >= least:
+        return fd
+    for lowest in (least, FIRST_FREE):
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:  # a limit of the process is below that, or all are taken
+            continue
+        os.close(fd)
+        return moved
+    if fd >= FIRST_FREE:
+        return fd
+    os.close(fd)
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 def open_private(path: Path | str, flags: int, folder: int | None = None) -> int:
     """Open a file of a home, and make it for its owner alone whatever the umask.
 
@@ -58,7 +87,7 @@ def open_private(path: Path | str, flags: int, folder: int | None = None) -> int
     Raises:
         OSError: It cannot be opened.
     """
-    fd = os.open(path, flags, FILE_MODE, dir_fd=folder)
+    fd = move_up(os.open(path, flags, FILE_MODE, dir_fd=folder))
     with contextlib.suppress(OSError):  # a file system without modes
         if os.fstat(fd).st_size == 0:
             os.fchmod(fd, FILE_MODE)

@@ -17,6 +17,7 @@ from steplog.home import (
     is_shared,
     is_taken,
     make_folder,
+    move_up,
     spool_path,
 )
 from steplog.names import MAX_RUN_ID_CHARACTERS, check_run_id, propose_run_id
@@ -38,6 +39,11 @@ CLOSED: Final = -1
 
 BROKEN: Final = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV)
 """What a write says whose file system broke; the path may lead to one that was mounted anew."""
+
+_OUT_OF_THE_WAY: Final = 700
+"""The lowest descriptor of a spool, below the usual limit of 1,024: a program that closes all of
+them, as daemons do, opens files of its own with the lowest numbers, and our lines belong in none of
+these."""
 
 _PROPOSALS: Final = 50
 _STAND_INS: Final = 5
@@ -134,11 +140,11 @@ def _open(path: Path, *, exclusive: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     flags |= os.O_EXCL if exclusive else 0
     try:
-        fd = os.open(path, flags, SPOOL_MODE)
+        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
     except FileNotFoundError:
         make_folder(path.parent.parent)
         make_folder(path.parent)
-        fd = os.open(path, flags, SPOOL_MODE)
+        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
     try:
         _prepare(fd, path)
     except BaseException:
