@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -360,3 +361,33 @@ def test_a_subinterpreter_harms_nobody(home: Path) -> None:
     assert not [event for event in events(home) if isinstance(event, Lost)]
     assert is_gapless(numbers(home))
     assert len([event for event in events(home) if isinstance(event, Open)]) >= 1
+
+
+def test_a_python_without_the_global_lock_loses_nothing(home: Path) -> None:
+    """Threads that truly run at once: every line whole and once, numbers without gaps."""
+    names = ("python3.13t", "python3.14t", "python3.15t")
+    python = next(filter(None, map(shutil.which, names)), None)
+    if python is None:
+        pytest.skip("no Python without the global lock is installed here")
+    paths = [path for path in sys.path if path]
+    code = f"import sys; sys.path += {paths!r}; {FREE_THREADS}"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    if "msgspec" in done.stderr:
+        pytest.skip("msgspec is not built for it")
+
+    assert done.returncode == 0, done.stderr
+    assert len(tracked(home)) == 4 * 2000
+    assert is_gapless(numbers(home))
+
+
+FREE_THREADS = """
+import threading, steplog
+run = steplog.start_run("r")
+def work(k):
+    for step in range(1000):
+        run.track_this(step=step, k=k)
+        run.track({"text": "x" * step, "k": k}, step=step)
+threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
