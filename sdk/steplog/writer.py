@@ -39,7 +39,8 @@ class Writer:
     """Appends the events of this process to the spool of one run.
 
     One event is one line, and one `write(2)` with O_APPEND: on return it is in the file, whatever
-    is killed next (a power cut may take what the kernel had not flushed). Lines are numbered
+    is killed next (a power cut may take what the kernel had not flushed). Where memory or calls ran
+    out in between, it may stand there twice, under one number, and counts once. Lines are numbered
     without gaps in the order of the file, from any number of threads. A forked child goes on as a
     writer of its own. A signal handler or a destructor that interrupts a write of its own thread
     writes its line as a further writer, and never waits.
