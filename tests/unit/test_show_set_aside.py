@@ -78,8 +78,8 @@ def test_show_names_what_is_missing_and_how_to_look(bench: Bench, capsys: Any) -
     main(["show", "r"])
     shown = " ".join(capsys.readouterr().out.split())
 
-    assert "3 numbered lines that are missing: 1 to 2 of writer a\\x1b, 5 of writer a" in shown
-    assert "1 pieces of the spool that are no event: steplog show r --set-aside" in shown
+    assert "3 numbered lines missing: 1 to 2 of writer a\\x1b, 5 of writer a" in shown
+    assert "1 piece of the spool that can be no event: steplog show r --set-aside" in shown
 
 
 def test_a_run_in_order_has_nothing_to_show(folded: Store, capsys: Any) -> None:

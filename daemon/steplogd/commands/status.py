@@ -134,8 +134,8 @@ def _print(status: Status) -> None:
         f"home       {status.home} ({served})",
         f"runs       {runs or 'none yet'}",
         f"to fold    {status.spool_bytes:,} bytes{cannot}",
-        f"set aside  {status.set_aside:,} pieces of spools that are no event{look}",
-        f"lost       {status.lost:,} events that a task could not record",
+        f"set aside  {counted(status.set_aside, 'piece')} of spools that can be no event{look}",
+        f"lost       {counted(status.lost, 'event')} that a task could not record",
     ]
     if status.read_anew:
         names = ", ".join(status.read_anew)

@@ -92,17 +92,18 @@ def _about(run: RunRow, gaps: list[Gap]) -> Iterator[tuple[str, str]]:
 
 def _trouble(run: RunRow, gaps: list[Gap]) -> Iterator[tuple[str, str]]:
     counts = {
-        "lost": (run.lost, "calls that could not be recorded"),
-        "gaps": (run.gaps, f"numbered lines that are missing{gaps_text(gaps)}"),
-        "unknown": (run.unknown, "lines of kinds that the daemon does not know"),
+        "lost": (run.lost, "call", "that could not be recorded"),
+        "gaps": (run.gaps, "numbered line", f"missing{gaps_text(gaps)}"),
+        "unknown": (run.unknown, "line", "of a kind that the daemon does not know"),
         "malformed": (
             run.malformed,
-            f"pieces of the spool that are no event: steplog show {run.run_id} --set-aside",
+            "piece",
+            f"of the spool that can be no event: steplog show {run.run_id} --set-aside",
         ),
     }
-    for name, (count, what) in counts.items():
+    for name, (count, noun, what) in counts.items():
         if count:
-            yield name, f"{count:,} {what}"
+            yield name, f"{counted(count, noun)} {what}"
 
 
 def _task_lines(task: TaskSummary, attempt: int | None) -> Iterator[str]:
