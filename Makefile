@@ -20,7 +20,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/steplogd demo
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist worksteal
 
 torture: $(VENV)/test.stamp
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
