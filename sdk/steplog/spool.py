@@ -20,6 +20,7 @@ from steplog.home import (
     move_up,
     spool_path,
 )
+from steplog.interrupts import comes_from_signal_handler
 from steplog.names import MAX_RUN_ID_CHARACTERS, check_run_id, propose_run_id
 from steplog.room import Room
 
@@ -180,7 +181,9 @@ def is_deleted(fd: int) -> bool:
     """
     try:
         return fd != CLOSED and os.fstat(fd).st_nlink == 0
-    except OSError:  # somebody closed it; the write will tell
+    except OSError as error:  # somebody closed it; the write will tell
+        if comes_from_signal_handler(error):
+            raise
         return False
 
 

@@ -240,7 +240,8 @@ def test_who_looks_at_a_killed_daemons_store_does_not_take_its_wal(home: Path) -
 
     told = steplogd("drain", "--config", config)
 
-    assert (told.returncode, told.stderr) == (0, "")
+    assert told.returncode == 0
+    assert "folded again" not in told.stderr
     check(home, "r1")
 
 
@@ -248,7 +249,8 @@ def test_who_looks_at_a_killed_daemons_store_does_not_take_its_wal(home: Path) -
     ("place", "moment", "number"),
     [
         ("steplogd.store.breakage:set_aside", "before", 1),
-        ("pathlib:Path.rename", "after", 1),
+        ("pathlib:Path.rename", "before", 3),  # what belongs to the file is renamed first
+        ("pathlib:Path.rename", "after", 3),
         ("steplogd.serving:set_aside", "after", 1),
         ("steplogd.store.database:Database._make_schema", "before", 1),
         ("steplogd.store.database:Database._make_schema", "after", 1),

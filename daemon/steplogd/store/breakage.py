@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -98,12 +96,6 @@ def set_aside(path: Path) -> Path | None:
         with contextlib.suppress(FileNotFoundError):
             source.rename(target)
     return free if os.path.lexists(free) else None
-
-
-def _suffixes() -> Iterator[str]:
-    yield ""
-    for number in itertools.count(2):
-        yield f".{number}"
 
 
 def _is_any_there(path: Path) -> bool:
