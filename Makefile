@@ -5,12 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: help demo test torture check format fuzz clean
+.PHONY: help demo test torture bench check format fuzz clean
 
 help:
 	@echo "make demo     train, track, fold, and look at it in MLflow (sets up what it needs)"
 	@echo "make test     all checks and all tests (sets up what it needs)"
 	@echo "make torture  try to make it lose something: MINUTES=10, SEED=7, ONLY=\"a word\""
+	@echo "make bench    measure it beside the others: QUESTIONS=\"emit fold\", QUICK=1"
 	@echo "make check    style and types alone"
 	@echo "make format   put the source into the style"
 	@echo "make fuzz     fuzz decode and fold for SECONDS=60 (new inputs come into .fuzz)"
@@ -25,6 +26,9 @@ test: check
 torture: $(VENV)/test.stamp
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only $(ONLY))
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(QUESTIONS)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check
