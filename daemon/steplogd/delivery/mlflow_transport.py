@@ -152,7 +152,7 @@ def _deadline(timeout_seconds: float) -> Iterator[None]:
 def _session() -> Session:
     """Make a session that retries nothing, and says which socket a thread waits for."""
     import requests
-    from mlflow.utils.request_utils import TCPKeepAliveHTTPAdapter
+    from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
     class Noted:
@@ -169,7 +169,7 @@ def _session() -> Session:
     class Secure(Noted, HTTPSConnection):
         pass
 
-    class Adapter(TCPKeepAliveHTTPAdapter):
+    class Adapter(HTTPAdapter):
         def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
             pool = super().get_connection_with_tls_context(*arguments, **options)
             if not issubclass(pool.ConnectionCls, Noted):
