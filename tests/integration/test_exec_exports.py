@@ -142,6 +142,8 @@ def test_exports_are_tracked_when_a_signal_ends_the_group(
         ("trap '' TERM; echo ready; read x; exit 5", (5, b"")),
         ("trap 'echo got' INT; echo ready; sleep 60", (-signal.SIGTERM, b"")),
         ("trap 'echo got; exit 4' INT TERM; trap - TERM; echo ready; sleep 60", (-15, b"")),
+        # No program runs that would know what the shell has exported.
+        ("trap 'echo got' INT TERM; trap - TERM; echo ready; while :; do :; done", (-15, b"")),
     ],
 )
 def test_a_script_with_traps_of_its_own_keeps_them(
@@ -331,9 +333,11 @@ def test_the_users_own_prelude_of_bash_is_read(home: Path, tmp_path: Path) -> No
 
 def test_a_background_script_can_be_killed(home: Path, tmp_path: Path) -> None:
     """The process that a script starts in the background is the script, for either shell."""
-    script(tmp_path / "serve", "#!/bin/sh\nexec sleep 60\n")
+    script(tmp_path / "serve", "#!/bin/sh\n: >up\nexec sleep 60\n")
     for shell in SHELLS:
-        done = run_exec("--", shell, "-c", "./serve & kill $!; wait $!; echo $?", cwd=tmp_path)
+        # Not before it is up: a shell with traps may miss a signal while it forks.
+        code = "./serve & while ! [ -e up ]; do :; done; kill $!; wait $!; echo $?; rm up"
+        done = run_exec("--", shell, "-c", code, cwd=tmp_path)
         assert b"143\n" == done.stdout
 
 

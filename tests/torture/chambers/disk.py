@@ -44,7 +44,7 @@ MOST_WAIT_SECONDS: Final = 10.0
 DESCRIPTORS: Final = 1024
 SHORT, FULL = "events refused to spare min_free", "disk filled to its last byte"
 OWN = "own file written while events are refused"
-WAITS, UNCOMMITTED = "daemon waited for room", "commit failed on a full disk"
+WAITS = "daemon waited for room"
 NO_FILES, READ_ONLY = "run begun without an inode", "disk made read-only and mounted anew"
 NO_DESCRIPTORS, DAEMON_WITHOUT = "run begun without descriptors", "daemon without descriptors"
 
@@ -73,13 +73,15 @@ def disk_is_short(house: House) -> None:
         house.happened(WAITS, _count(daemon, "spools are not folded, trying again"))
 
 
-@torture("the disk is full (ext4)", faults=[SHORT, FULL, OWN, UNCOMMITTED])
+@torture("the disk is full (ext4)", faults=[SHORT, FULL, OWN])
 def disk_is_full(house: House) -> None:
     """Do the same to a daemon that goes on to the last byte, and finds that there is none."""
     with _disk(house, "ext4"):
         daemon = house.daemon(f"min_free = 0\n{FILE_BACKEND}").start()
         _fill_again_and_again(house, daemon)
-        house.happened(UNCOMMITTED, _count(daemon, "run log cannot be committed, trying again"))
+        # Not each time: a journal that has grown before takes a commit without any more room.
+        failed = _count(daemon, "run log cannot be committed, trying again")
+        house.note(f"{failed} times a commit failed for want of room, and was made later")
 
 
 @torture("no file can be made", faults=[NO_FILES], share=0.5)

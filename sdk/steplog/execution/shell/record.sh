@@ -81,16 +81,27 @@ __steplog_list_traps() {
     return "$1"
 }
 
-# Leaves a signal that is ours, and those that go with it, to the script for good.
+# Leaves a signal that is ours, and those that go with it, to the script.
 __steplog_let_go() {
     case $1 in
         *[Uu][Rr][Gg] | 23 | *[Tt][Ee][Rr][Mm] | 15)
             __steplog_unguard
             if [ -n "$__steplog_last_words" ]; then command trap - URG; fi
-            __steplog_guard= __steplog_last_words= ;;
+            __steplog_let_go=${__steplog_last_words:-$__steplog_let_go}
+            __steplog_guard= __steplog_last_words=
+            case $1 in *[Uu][Rr][Gg] | 23) __steplog_let_go= ;; esac ;;
         *[Hh][Uu][Pp] | *[Ii][Nn][Tt] | *[Qq][Uu][Ii][Tt] | [123])
             __steplog_unguard
             __steplog_guard= ;;
+    esac
+}
+
+# Lets the shell be heard again before it dies of a signal that the script has given back.
+__steplog_take_back() {
+    case $1,$__steplog_let_go in
+        *[Tt][Ee][Rr][Mm],?* | 15,?*)
+            __steplog_last_words=$__steplog_let_go
+            command trap "$__steplog_last_words" URG ;;
     esac
 }
 
@@ -106,7 +117,8 @@ __steplog_set_traps() {
             *)
                 __steplog_let_go "$__steplog_condition"
                 command trap -- "$__steplog_action" "$__steplog_condition" 2>&3 ||
-                    __steplog_status=$? ;;
+                    __steplog_status=$?
+                if [ "$__steplog_action" = - ]; then __steplog_take_back "$__steplog_condition"; fi ;;
         esac
     done
     return "$__steplog_status"
@@ -151,7 +163,7 @@ __steplog_is_for_sh() {
     return 1
 }
 
-__steplog_on_exit=
+__steplog_on_exit= __steplog_let_go=
 __steplog_newline='
 '
 __steplog_arm
