@@ -17,12 +17,13 @@ from tests.torture.actors import ROOT, THIRD_PARTY, Actor, Daemon, Writer
 from tests.torture.judging import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tests.torture.judging import Witness
 
 SETTLE_SECONDS: Final = 120
+MOST_TIMES: Final = 5
 FILE_BACKEND: Final = '[[backend]]\ntype = "file"\n'
 
 
@@ -79,13 +80,21 @@ class House:
         kept |= {"STEPLOG_HOME": str(self.home), "STEPLOG_STRICT": "1", "PYTHONPATH": path}
         return kept
 
-    def rounds(self, least: int = 1) -> Iterator[int]:
-        """Count rounds for as long as the budget lasts, and at least so many."""
+    def rounds(self, least: int = 1, until: Sequence[str] = ()) -> Iterator[int]:
+        """Count rounds for as long as the budget lasts, and at least so many.
+
+        Args:
+            least: How many there are at least.
+            until: Faults that chance decides on: up to five times as many rounds are given them.
+        """
         end = time.monotonic() + self.budget_seconds
         number = 0
-        while number < least or time.monotonic() < end:
+        while number < least or time.monotonic() < end or self._want_more(until, number, least):
             yield number
             number += 1
+
+    def _want_more(self, faults: Sequence[str], number: int, least: int) -> bool:
+        return number < MOST_TIMES * least and not all(self.tried[fault] for fault in faults)
 
     def pause(self, least: float, most: float) -> None:
         """Let time pass: a random moment between these many seconds from now."""
@@ -114,15 +123,16 @@ class House:
         self.keep(writer)
         return writer
 
-    def configure(self, text: str = FILE_BACKEND) -> Path:
-        """Write the daemon's configuration: quick settings, and these."""
+    def configure(self, text: str = FILE_BACKEND, settings: str = QUICK) -> Path:
+        """Write the daemon's configuration: quick settings unless told otherwise, and this."""
         path = self.folder / "steplogd.toml"
-        path.write_text(QUICK + text, encoding="utf-8")
+        path.write_text(settings + text, encoding="utf-8")
         return path
 
-    def daemon(self, config: str = FILE_BACKEND) -> Daemon:
+    def daemon(self, config: str = FILE_BACKEND, settings: str = QUICK) -> Daemon:
         """Make a daemon over the home."""
-        daemon = Daemon(self.environment, self.configure(config), self.folder / "daemon.log")
+        path = self.configure(config, settings)
+        daemon = Daemon(self.environment, path, self.folder / "daemon.log")
         self.keep(daemon)
         return daemon
 

@@ -51,7 +51,7 @@ class _Watched(msgspec.Struct):
 @torture("soak", faults=[DAEMON, WRITER, PAUSED], share=6)
 def soak(house: House) -> None:
     """Emit 5,000 events a second into 50 runs, and let something die every now and then."""
-    daemon = house.daemon().start()
+    daemon = house.daemon(settings="").start()  # as people run it: what it does at rest counts
     writers = [_writer(house, f"r{number}").start(wait=False) for number in range(RUNS)]
     for writer in writers:
         writer.wait_for_call()
