@@ -19,7 +19,9 @@ from steplogd.intake.tail import run_id_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-_STEP_MS: Final = 5  # how often new notifications are collected: 8 ms to notice, 0.7 % of a core
+_STEP_MS: Final = (
+    20  # how often new notifications are collected: 1 % of a slow core, 43 ms to notice
+)
 _DEBOUNCE_MS: Final = 50  # the longest that a steady stream of them is held back
 _RUST_TIMEOUT_MS: Final = 1000  # how soon a folder that was deleted and made again is noticed
 

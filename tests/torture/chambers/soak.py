@@ -21,7 +21,7 @@ MAX_LAG_BYTES: Final = 64 * 1024 * 1024
 """More than a minute of this load: a daemon that keeps up is never so far behind."""
 
 MAX_GROWTH_BYTES: Final = 64 * 1024 * 1024
-MAX_IDLE_CPU: Final = 0.05
+MAX_IDLE_CPU: Final = 0.03
 """Of a core, over some seconds: the same is measured over a longer time by the benchmarks."""
 
 IDLE_SECONDS: Final = 3.0
