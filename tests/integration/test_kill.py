@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEADLINE_SECONDS, wait_until
-from tests.daemon import configure, document, rows, serving, steplogd
+from tests.daemon import arrivals, configure, document, rows, serving, steplogd
 from tests.lines import Scribe, append, line
 
 HERE = Path(__file__).parent
@@ -91,7 +90,7 @@ def check(home: Path, run_id: str) -> None:
 
 def check_arrived(home: Path, run_id: str, expected: list[tuple[int, float]]) -> None:
     """Compare what the backend has, where an observation goes by its position."""
-    lines = [json.loads(told) for told in (home / "arrived.jsonl").read_text().splitlines()]
+    lines = list(arrivals(home / "arrived.jsonl"))
     told = [one for one in lines if one["run"] == run_id]
     seen = {one["at"]: (one["step"], one["value"]) for one in told if "at" in one}
     assert seen == dict(enumerate(expected, 1))
@@ -150,7 +149,7 @@ def test_each_kill_sends_at_most_one_batch_again(home: Path) -> None:
 
     steplogd("drain", "--config", config)
 
-    lines = [json.loads(told) for told in (home / "arrived.jsonl").read_text().splitlines()]
+    lines = list(arrivals(home / "arrived.jsonl"))
     times = Counter(one["at"] for one in lines if "at" in one)
     twice = [at for at, count in times.items() if count > 1]
     assert 1 <= len(twice) <= BATCH
@@ -190,7 +189,7 @@ READABLE = f"{BACKEND}reads = true\n"
 
 def times_arrived(home: Path) -> set[int]:
     """Return how often observations arrived."""
-    lines = [json.loads(told) for told in (home / "arrived.jsonl").read_text().splitlines()]
+    lines = list(arrivals(home / "arrived.jsonl"))
     return set(Counter((one["run"], one["at"]) for one in lines if "at" in one).values())
 
 

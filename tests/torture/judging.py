@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
@@ -13,6 +12,7 @@ import msgspec
 from steplog.decoding import decode
 from steplog.events import Track
 from steplog.values import from_column, to_json
+from tests.daemon import arrivals
 from tests.torture.oracle import value_of
 
 if TYPE_CHECKING:
@@ -160,11 +160,9 @@ def of_run_log(home: Path, run_id: str) -> Iterator[Observed]:
 def of_arrivals(path: Path) -> Iterator[Observed]:
     """Go through what a backend got of a run; what came again at its position counts once."""
     at: dict[int, Observed] = {}
-    with path.open("rb") as lines:
-        for line in lines:
-            told = json.loads(line)
-            if "at" in told:
-                at[told["at"]] = (told["key"], told["step"], told["value"])
+    for told in arrivals(path):
+        if "at" in told:
+            at[told["at"]] = (told["key"], told["step"], told["value"])
     return iter(at.values())
 
 
@@ -174,6 +172,8 @@ def split_by_run(arrivals: Path, folder: Path) -> None:
     with contextlib.ExitStack() as opened, arrivals.open("rb") as lines:
         files: dict[bytes, IO[bytes]] = {}
         for line in lines:
+            if not line.endswith(b"}\n"):
+                continue  # half a line, which a kill left
             run = line.split(b'"', 4)[3]
             if run not in files:
                 path = folder / f"{run.decode()}.jsonl"

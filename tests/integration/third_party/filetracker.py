@@ -55,9 +55,13 @@ class FileBackend:
         """Append some lines, all or none."""
         while self.hangs:
             time.sleep(60)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+            size = os.fstat(descriptor).st_size
+            # A kill may have left half a line, which comes again.
+            is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            told = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+            os.write(descriptor, b"\n" + told if is_torn else told)
         finally:
             os.close(descriptor)
 
