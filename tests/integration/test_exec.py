@@ -179,6 +179,13 @@ sys.exit(9)"""
         assert 9 == process.wait(DEADLINE_SECONDS)
 
 
+def test_a_long_stop_is_no_signal(home: Path) -> None:
+    """The command stops the process above it, for longer than that ever waits for anything."""
+    done = run_exec("--", "sh", "-c", "kill -STOP $PPID; sleep 1.2; kill -CONT $PPID; exit 9")
+
+    assert (9, b"") == (done.returncode, done.stderr.partition(b"\n")[2])
+
+
 def test_the_command_sees_nothing_else_of_exec(home: Path, tmp_path: Path) -> None:
     """Folder, umask, signals, descriptors, and the environment but for what it is told."""
     code = (

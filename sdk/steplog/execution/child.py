@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from steplog.execution import last_words
@@ -12,7 +13,7 @@ from steplog.execution.ending import name_of
 from steplog.execution.warning import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _FORWARDED: Final = (
     signal.SIGTERM,
@@ -84,16 +85,17 @@ class Child:
 
     def wait(self, observer: Observer) -> int:
         """Wait for its end, and return the wait status."""
-        timeout = _FIRST_LOOK_SECONDS
+        with _ticking():
+            return self._wait(observer)
+
+    def _wait(self, observer: Observer) -> int:
         while True:
-            arrived = signal.sigtimedwait(_WATCHED, timeout)
-            if arrived is None:
-                observer.look()
-                timeout = min(2 * timeout, _LOOK_SECONDS)
-            elif arrived.si_signo == signal.SIGCHLD:
+            arrived = signal.sigwaitinfo(_WATCHED)
+            if arrived.si_signo == signal.SIGCHLD:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     return status
+                observer.look()
             elif arrived.si_signo == signal.SIGWINCH:
                 # It has the signal from the kernel too, perhaps before its terminal has the size.
                 observer.resize()
@@ -122,3 +124,27 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
         return number if os.WIFSIGNALED(status) else status
+
+
+@contextlib.contextmanager
+def _ticking() -> Iterator[None]:
+    """Send this process SIGCHLD now and then: often at first, about once a second later.
+
+    A timeout would not do: CPython's `sigtimedwait` returns a signal that never was, such as number
+    -65573128, when its time runs out while the process is stopped.
+    """
+    is_over = threading.Event()
+    ticks = threading.Thread(target=_tick, args=(is_over,), name="ticks")
+    ticks.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        ticks.join()
+
+
+def _tick(is_over: threading.Event) -> None:
+    pause = _FIRST_LOOK_SECONDS
+    while not is_over.wait(pause):
+        os.kill(os.getpid(), signal.SIGCHLD)
+        pause = min(2 * pause, _LOOK_SECONDS)
