@@ -73,11 +73,13 @@ class Exporter:
         """
         async with anyio.create_task_group() as tasks:
             self._tasks, self._stop = tasks, stop
-            while not stop.is_set():
-                await self._take_up()
-                with anyio.move_on_after(self._sweep_seconds):
-                    await stop.wait()
-            self._tasks = None
+            try:
+                while not stop.is_set():
+                    await self._take_up()
+                    with anyio.move_on_after(self._sweep_seconds):
+                        await stop.wait()
+            finally:
+                self._tasks = None  # others may still wake it, also when it was cancelled
 
     def wake(self, run_nos: Iterable[int]) -> None:
         """Deliver what is new of these runs; from the event loop only."""
