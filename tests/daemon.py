@@ -12,10 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.conftest import DEADLINE_SECONDS, wait_until
+from tests.zygote import Forked, run_forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.zygote import Process
 
 QUICK = "grace_seconds = 0.1\nsweep_seconds = 0.5\nshutdown_seconds = 1.0\n"
 """Settings of tests that wait for a run's end."""
@@ -23,40 +26,43 @@ QUICK = "grace_seconds = 0.1\nsweep_seconds = 0.5\nshutdown_seconds = 1.0\n"
 
 def steplogd(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `steplogd` to its end, in the environment of the test."""
-    return subprocess.run(
-        [sys.executable, "-m", "steplogd", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
+    if "PYTHONPATH" in os.environ:  # an interpreter looks there when it starts
+        command = [sys.executable, "-m", "steplogd", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+        )
+    return run_forked(DEADLINE_SECONDS, *arguments)
 
 
 @contextlib.contextmanager
-def serving(home: Path, *arguments: str, program: str = "") -> Iterator[subprocess.Popen[bytes]]:
+def serving(home: Path, *arguments: str, program: str = "") -> Iterator[Process]:
     """Serve a home with `steplogd run`, or with a program of Python, for the block's duration."""
-    command = ["-c", program] if program else ["-m", "steplogd", "run"]
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}.log"
     log.write_bytes(b"")
-    with log.open("ab") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, *command, *arguments],
-            env={**os.environ, "STEPLOG_HOME": str(home)},
-            stderr=stderr,
-        )
+    process = _start(home, arguments, program, log)
     try:
         wait_until(lambda: b'"serving"' in log.read_bytes() or process.poll() is not None)
         yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         try:
             process.wait(DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise
+
+
+def _start(home: Path, arguments: tuple[str, ...], program: str, log: Path) -> Process:
+    environment = {**os.environ, "STEPLOG_HOME": str(home)}
+    if not program and "PYTHONPATH" not in environment:
+        return Forked(("run", *arguments), environment, stderr=log)
+    command = ["-c", program] if program else ["-m", "steplogd", "run"]
+    with log.open("ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, *command, *arguments], env=environment, stderr=stderr
+        )
 
 
 def configure(home: Path, text: str = "") -> str:

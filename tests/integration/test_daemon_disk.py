@@ -16,8 +16,9 @@ from tests.disks import MEBIBYTE, fill, mounted_or_skipped, use_up_files
 from tests.lines import Scribe, append
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
+
+    from tests.zygote import Process
 
 _MIN_FREE = 4 * MEBIBYTE
 _SHORT = "spools are not folded, trying again"
@@ -34,7 +35,7 @@ class Served:
         process: The daemon.
     """
 
-    def __init__(self, home: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, home: Path, process: Process) -> None:
         self.home = home
         self.disk = home.parent
         self.process = process
@@ -93,7 +94,7 @@ def served(disk: Path, min_free: int, idle_seconds: float = 3600) -> Iterator[Se
         wait_until(lambda: there.folded() == 10)
         yield there
         assert process.poll() is None
-    assert process.returncode == 0
+    assert process.poll() == 0
 
 
 def test_nothing_is_folded_into_the_last_of_the_disk(disk: Path) -> None:

@@ -20,6 +20,8 @@ from tests.touches import Touches
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.zygote import Process
+
 JUNK_FILES = 10_000
 ENDLESS_BYTES = 1 << 30
 ALLOWED_GROWTH_KB = 40 * 1024
@@ -57,7 +59,7 @@ def arrives(home: Path, run_id: str) -> None:
     wait_until(lambda: value_of(home, run_id)[-1:] == [1])
 
 
-def peak_kb(daemon: subprocess.Popen[bytes]) -> int:
+def peak_kb(daemon: Process) -> int:
     """Return the most memory that a process ever had resident."""
     status = Path(f"/proc/{daemon.pid}/status").read_text("ascii")
     return int(status.partition("VmHWM:")[2].split()[0])

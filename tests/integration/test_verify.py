@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
+    from tests.zygote import Process
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -214,7 +216,7 @@ def test_a_killed_replay_goes_on_with_the_next_daemon(embedded: Place) -> None:
     assert len(embedded.store.runs("r")) == 1
 
 
-def kill_after(place: Place, process: subprocess.Popen[bytes], position: int) -> None:
+def kill_after(place: Place, process: Process, position: int) -> None:
     """Kill a process once so much is delivered."""
     where = f"SELECT 1 FROM cursor WHERE position >= {position}"
     wait_until(lambda: bool(rows(place.home, where)))
