@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from multiprocessing.forkserver import set_forkserver_preload
+from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ROOT: Final = Path(__file__).parents[1]
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 
-# What a daemon has imported once MLflow has answered it for the first time.
-set_forkserver_preload(
-    [
-        "mlflow.tracking",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "mlflow.store.model_registry.sqlalchemy_store",
-        "alembic.command",
-        *(f"steplogd.commands.{name}" for name in ("run", "drain", "verify", "replay")),
-    ]
-)
+set_forkserver_preload(["tests.preloaded"])
 
 
 class Process(Protocol):
@@ -67,6 +60,8 @@ class Forked:
         stderr: Path | None = None,
     ) -> None:
         named = (dict(environment), Path.cwd(), {1: stdout, 2: stderr})
+        with contextlib.chdir(_ROOT):  # the first time it starts, and looks for `tests` there
+            ensure_running()
         self._process = _CONTEXT.Process(target=_steplogd, args=(arguments, *named))
         self._process.start()
         assert self._process.pid is not None
