@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import resource
 import signal
 from pathlib import Path
@@ -45,6 +46,15 @@ class Served:
         """Append so many observations of one value, as a visitor."""
         append(self.home, run_id, *[self.scribe.track() for _ in range(count)])
 
+    @contextlib.contextmanager
+    def somebody(self, run_id: str = "r") -> Iterator[None]:
+        """Be in a run for as long as the block lasts, and then vanish from it."""
+        path = append(self.home, run_id)
+        with path.open("ab") as spool:
+            fcntl.flock(spool, fcntl.LOCK_SH)
+            append(self.home, run_id, Scribe("b").line("join"))
+            yield
+
     def folded(self) -> int:
         """Return how many observations are in the run log."""
         ((count,),) = rows(self.home, "SELECT count(*) FROM observation") or [(0,)]
@@ -83,11 +93,11 @@ def disk(
 
 
 @contextlib.contextmanager
-def served(disk: Path, min_free: int, idle_seconds: float = 3600) -> Iterator[Served]:
+def served(disk: Path, min_free: int) -> Iterator[Served]:
     """Serve a home on a disk, and see that the daemon lives to the end."""
     home = disk / "home"
     backend = '[[backend]]\ntype = "file"\n'
-    config = configure(home, f"min_free = {min_free}\nidle_seconds = {idle_seconds}\n{backend}")
+    config = configure(home, f"min_free = {min_free}\n{backend}")
     with serving(home, "--config", config) as process:
         there = Served(home, process)
         there.track(10)
@@ -117,10 +127,11 @@ def test_nothing_is_folded_into_the_last_of_the_disk(disk: Path) -> None:
 
 def test_what_is_folded_is_sent_while_the_disk_is_short(disk: Path) -> None:
     """Cursors may go into what is left to tasks; a run ends, and its document comes later."""
-    with served(disk, _MIN_FREE, idle_seconds=0.5) as there:
-        there.track(5000)
-        wait_until(lambda: there.folded() == 5010)
-        filler = fill(disk, _MIN_FREE - MEBIBYTE)
+    with served(disk, _MIN_FREE) as there:
+        with there.somebody():  # or the run might end before the disk is full
+            there.track(5000)
+            wait_until(lambda: there.folded() == 5010)
+            filler = fill(disk, _MIN_FREE - MEBIBYTE)
         wait_until(lambda: there.arrived() == 5010)
         wait_until(lambda: there.said('"run ended"') == 1)
         wait_until(lambda: there.said("document cannot be written, trying again") == 1)
@@ -172,9 +183,10 @@ def test_document_is_written_when_a_file_can_be_made(
     size_bytes = 16 * MEBIBYTE
     with mounted_or_skipped(tmp_path / "disk", "ext4", size_bytes, "-N", "64") as disk:
         monkeypatch.setenv("STEPLOG_HOME", str(disk / home.name))
-        with served(disk, 0, idle_seconds=2.0) as there:
-            wait_until(lambda: there.arrived() == 10)
-            made = use_up_files(disk)
+        with served(disk, 0) as there:
+            with there.somebody():
+                wait_until(lambda: there.arrived() == 10)
+                made = use_up_files(disk)
             wait_until(lambda: there.said("document cannot be written, trying again") == 1)
         for path in made:
             path.unlink()
