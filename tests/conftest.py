@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from steplog.decoding import AnyEvent
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.conftest import DEADLINE_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -58,7 +60,7 @@ class Server:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.tell(number)
-            self._process.wait(20)
+            self._process.wait(DEADLINE_SECONDS)
 
     def kill(self) -> None:
         """Kill it and its workers."""

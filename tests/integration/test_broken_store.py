@@ -20,7 +20,7 @@ from steplogd.holder import hold
 from steplogd.service import Service
 from steplogd.serving import serve
 from steplogd.store.breakage import set_aside
-from tests.conftest import wait_until
+from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.daemon import configure, document, rows, steplogd
 from tests.guard import RULES
 from tests.lines import Scribe, append, line
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = RULES
-DEADLINE_SECONDS = 30
 MEMORY = '[[backend]]\ntype = "memory"\n'
 PAGE = 4096
 STEPS = 400

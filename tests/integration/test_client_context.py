@@ -32,7 +32,7 @@ OWN_CLIENT = """
     import steplog
 
     def log(name, at):
-        with steplog.get_experiment_tracker_context(timeout_seconds=50) as run:
+        with steplog.get_experiment_tracker_context(timeout_seconds=100) as run:
             mlflow.log_metric(name, 1.0)
             at.wait()
             mlflow.log_text("of " + name, name + ".txt")
@@ -45,7 +45,7 @@ OWN_CLIENT = """
         threads = [threading.Thread(target=log, args=(name, at)) for name in ("a", "b")]
         for thread in threads: thread.start()
         for thread in threads: thread.join()
-        with steplog.get_experiment_tracker_context(timeout_seconds=50) as run:
+        with steplog.get_experiment_tracker_context(timeout_seconds=100) as run:
             with mlflow.start_run(nested=True): mlflow.log_metric("below", 2.0)
             seen.append([run.info.run_id, mlflow.active_run().info.run_id])
             here = mlflow.MlflowClient(mlflow.get_tracking_uri())
@@ -91,7 +91,7 @@ def test_an_exception_in_the_block_passes_through(home: Path) -> None:
     """And fails the task as it does without a context."""
     program = """
         import steplog
-        context = steplog.get_experiment_tracker_context(timeout_seconds=50)
+        context = steplog.get_experiment_tracker_context(timeout_seconds=100)
         with steplog.start_run("r"), context as run:
             assert run is not None
             raise ValueError("no data")
@@ -111,7 +111,7 @@ def test_the_programs_own_experiment_is_set_back(home: Path) -> None:
         import mlflow, steplog
         mlflow.set_tracking_uri("sqlite:///own.db")
         mine = mlflow.set_experiment("mine")
-        context = steplog.get_experiment_tracker_context(timeout_seconds=50)
+        context = steplog.get_experiment_tracker_context(timeout_seconds=100)
         with steplog.start_run("r"), context as run:
             assert run.info.run_id == mlflow.active_run().info.run_id
         with mlflow.start_run() as own: print(own.info.experiment_id == mine.experiment_id)
@@ -127,11 +127,11 @@ def test_a_block_that_outlives_the_run_leaves_its_end_alone(home: Path) -> None:
     program = """
         import sys, time, mlflow, steplog
         run = steplog.start_run("r")
-        block = steplog.get_experiment_tracker_context(timeout_seconds=50)
+        block = steplog.get_experiment_tracker_context(timeout_seconds=100)
         with block as active:
             run.end()
             client = mlflow.MlflowClient()
-            deadline = time.monotonic() + 50
+            deadline = time.monotonic() + 100
             while (info := client.get_run(active.info.run_id).info).status != "FINISHED":
                 assert time.monotonic() < deadline
             print(info.end_time)

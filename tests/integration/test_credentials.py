@@ -152,7 +152,6 @@ def test_tracker_that_takes_nothing_is_told_of_without_credentials(
     assert leaks(home, told, *said) == []
 
 
-@pytest.mark.timeout(300)  # a real server and W&B start in it
 def test_tracker_that_takes_all_is_fed_without_a_trace_of_credentials(
     home: Path, place: Path, mlflow_server: MlflowStore
 ) -> None:

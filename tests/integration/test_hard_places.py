@@ -12,7 +12,7 @@ import pytest
 
 from steplog.events import Leave, Lost, Malformed
 from tests.commands import STEPLOG
-from tests.conftest import events, is_gapless, numbers, run_program, tracked
+from tests.conftest import DEADLINE_SECONDS, events, is_gapless, numbers, run_program, tracked
 from tests.daemon import configure, document, steplogd
 from tests.lines import fold
 
@@ -173,7 +173,9 @@ def test_closed_standard_streams_get_no_line_of_ours(home: Path, closed: str) ->
         "            except OSError: pass\n"
     )
     command = f'exec "{sys.executable}" -c "$0" {shell}'
-    done = subprocess.run(["sh", "-c", command, code], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["sh", "-c", command, code], capture_output=True, timeout=DEADLINE_SECONDS, check=False
+    )
 
     assert done.returncode == 0
     assert is_whole(home)
@@ -279,7 +281,7 @@ def test_a_task_in_another_language_is_not_killed_by_the_command(home: Path) -> 
         preexec_fn=_limit_file_size,  # nothing else runs in this process
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
 

@@ -20,6 +20,7 @@ from steplogd.config import ConfigError, load_config
 from steplogd.delivery.contract import Observation, Refused, RunInfo, Unavailable
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions, embedded_uri
 from steplogd.delivery.mlflow_errors import meaning
+from tests.conftest import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(call)
         answer = self.server.answers[call]
         if isinstance(answer, threading.Event):
-            answer.wait(60)
+            answer.wait(DEADLINE_SECONDS)
             answer = None
         if answer is None:
             self.close_connection = True
@@ -145,7 +146,7 @@ def run_python(code: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=DEADLINE_SECONDS,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from steplog.events import Leave, Lost, Open
 from tests.conftest import (
+    DEADLINE_SECONDS,
     events,
     is_gapless,
     numbers,
@@ -332,7 +333,9 @@ def test_any_flag_of_the_interpreter_is_taken(home: Path, flags: list[str]) -> N
     paths = [path for path in sys.path if path]
     code = f"import sys; sys.path += {paths!r}; import steplog; steplog.track_this(a=1)"
     command = [sys.executable, *flags, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert values(home) == [{"a": 1}]

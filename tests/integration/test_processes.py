@@ -16,6 +16,7 @@ import pytest
 from steplog.decoding import decode
 from steplog.events import Join, Leave, Malformed, Open, Start, Track
 from tests.conftest import (
+    DEADLINE_SECONDS,
     events,
     is_gapless,
     numbers,
@@ -209,7 +210,7 @@ def run_script(folder: Path, code: str, *arguments: str) -> subprocess.Completed
         [sys.executable, str(path), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
 

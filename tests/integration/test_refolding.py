@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import DEADLINE_SECONDS
 from tests.contract.trackers import MlflowStore
 from tests.contract.wandb_store import WandbStore
 from tests.daemon import configure
@@ -17,8 +18,6 @@ from tests.lines import Scribe, append, line
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
-DEADLINE_SECONDS = 120
 WANDB = '[[backend]]\ntype = "wandb"\nmode = "offline"\n'
 
 

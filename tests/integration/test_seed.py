@@ -393,7 +393,7 @@ def test_the_client_context_is_the_trackers_own(home: Path) -> None:
         import steplog, mlflow
         with steplog.start_run("r", tag="mlflow_tag"), steplog.task("train"):
             steplog.track_this(answer=42)
-            with steplog.get_experiment_tracker_context(timeout_seconds=50):
+            with steplog.get_experiment_tracker_context(timeout_seconds=100):
                 mlflow.log_text("weights", "model.txt")
     """
     with serving(home, "--config", configure(home, '[[backend]]\ntype = "mlflow"\n')):

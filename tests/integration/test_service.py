@@ -26,7 +26,7 @@ from steplogd.delivery.memory import Call, MemoryBackend, MemoryTracker
 from steplogd.service import Service
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import StoreUnusable
-from tests.conftest import wait_until
+from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.daemon import configure, document, rows, serving, steplogd
 from tests.guard import RULES
 from tests.lines import Scribe, append, line
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = RULES
-DEADLINE_SECONDS = 30
 MEMORY = '[[backend]]\ntype = "memory"\n'
 TWO_MEMORIES = f'{MEMORY}[[backend]]\ntype = "memory"\nname = "other"\nstore = "other"\n'
 
@@ -435,7 +434,7 @@ def test_a_signal_ends_the_process_in_time_even_while_a_backend_hangs(
         wait_until(lambda: rows(home, "SELECT position FROM run") == [(1,)])
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        status = process.wait(20)
+        status = process.wait(DEADLINE_SECONDS)
 
     assert status == 0
     assert time.monotonic() - began < 6

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from tests.zygote import Process
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @dataclass
 class Place:

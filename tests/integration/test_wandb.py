@@ -108,7 +108,7 @@ def test_a_task_gets_w_and_bs_own_run(home: Path) -> None:
         import steplog
         with steplog.start_run("a-run"), steplog.task("train"):
             steplog.track_this(loss=0.5)
-            with steplog.get_experiment_tracker_context(timeout_seconds=50) as run:
+            with steplog.get_experiment_tracker_context(timeout_seconds=100) as run:
                 run.log({"mine": 7})
                 print(run.id, run.project)
     """

@@ -33,7 +33,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bin_folder
 
 
-@pytest.mark.timeout(300)
 def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> None:
     """With msgspec alone beside it, the SDK tracks, and loads nothing else."""
     environment = {"STEPLOG_HOME": str(tmp_path)}
@@ -50,7 +49,6 @@ def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> N
     assert done.stdout.strip() == "['msgspec', 'steplog']"
 
 
-@pytest.mark.timeout(300)
 def test_plain_installation_has_the_commands(plain: Path, tmp_path: Path) -> None:
     """`steplog` works without extras; `steplogd` says which ones it needs, in one sentence."""
     environment = {"STEPLOG_HOME": str(tmp_path)}
@@ -68,7 +66,6 @@ def test_plain_installation_has_the_commands(plain: Path, tmp_path: Path) -> Non
     assert "pip install 'steplog[daemon]'" in daemon.stderr
 
 
-@pytest.mark.timeout(300)
 def test_plain_installation_runs_commands(plain: Path, tmp_path: Path) -> None:
     """The preludes of the shells are in the wheel, and the stand-ins can be executed."""
     environment = {"STEPLOG_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}

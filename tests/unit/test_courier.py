@@ -15,6 +15,7 @@ from steplogd.store.cursors import Cursors
 from steplogd.store.letters import Letters
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from steplogd.store.standings import Standings
+from tests.conftest import DEADLINE_SECONDS
 from tests.lines import Scribe, fold, line
 
 if TYPE_CHECKING:
@@ -284,15 +285,15 @@ def test_to_close_does_not_touch_a_session_whose_call_has_not_returned(
     def hang(call: Call) -> None:
         if call.method == "send":
             entered.set()
-            go_on.wait(10)
+            go_on.wait(DEADLINE_SECONDS)
 
     route.tracker.fault = hang
     thread = threading.Thread(target=route.deliver, args=(run_no,))
     thread.start()
-    entered.wait(10)
+    entered.wait(DEADLINE_SECONDS)
     route.courier.close()
     go_on.set()
-    thread.join(10)
+    thread.join(DEADLINE_SECONDS)
 
     assert closed == []
 

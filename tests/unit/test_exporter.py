@@ -14,14 +14,13 @@ from anyio import to_thread
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.courier import Unnoted
 from steplogd.delivery.exporter import Exporter
-from tests.conftest import wait_until
+from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.guard import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = RULES
-DEADLINE_SECONDS = 20
 
 
 class Ledger:

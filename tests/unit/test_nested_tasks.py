@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import steplog
-from tests.conftest import run_program, tracked
+from tests.conftest import DEADLINE_SECONDS, run_program, tracked
 
 TRACK = "import steplog; steplog.track_this(who='child')"
 METHODS = ["fork", "spawn", "forkserver"]
@@ -43,7 +43,7 @@ def where(home: Path, run_id: str = "r") -> list[object]:
 
 def start(*command: str) -> None:
     """Run a program to its end in the environment that this process has now."""
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=DEADLINE_SECONDS)
 
 
 def test_task_in_a_thread_of_a_pool_stands_below_the_task_that_runs_the_pool(home: Path) -> None:

@@ -192,7 +192,7 @@ def test_run_serves_until_told_to_stop(home: Path, number: int) -> None:
     with serving(home) as process:
         wait_until(lambda: rows(home, "SELECT position FROM run") == [(1,)])
         process.send_signal(number)
-        status = process.wait(20)
+        status = process.wait(DEADLINE_SECONDS)
 
     assert status == 0
 
@@ -320,7 +320,7 @@ def test_a_daemon_that_is_killed_leaves_the_home_to_the_next(home: Path) -> None
     """The kernel frees its lock."""
     with serving(home) as process:
         process.kill()
-        process.wait(20)
+        process.wait(DEADLINE_SECONDS)
         status = json.loads(steplogd("status", "--json").stdout)
 
     assert status["pid"] is None
