@@ -76,9 +76,9 @@ class Writer:
             # look in C at them all. (A tensor is none, and warns when it is made one.)
             total = sum(values.values(), 0.0)
             if (
-                isinstance(total, float)
+                (type(total) is float or isinstance(total, float))
                 and _MINUS_INFINITY < total < _INFINITY
-                and step.__class__ is int
+                and type(step) is int
                 and _INT64_MIN <= step <= _INT64_MAX
             ):
                 pen = self._place.pop()
@@ -91,7 +91,7 @@ class Writer:
                 if room >= 0:
                     if _write(pen.fd, line) == size:
                         pen.room = room
-                        pen.n += 1
+                        pen.n = n + 1
                         if pen.waiting:
                             pen.put_back()
                         else:
