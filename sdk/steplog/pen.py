@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from steplog.events import KnownEvent
     from steplog.room import Room
 
+_now: Final = time.monotonic
+
 WAIT_SECONDS: Final = 0.01
-"""For how long to wait for a pen before looking whether the writer goes on with another one."""
+"""A pause of so long is the last before looking whether the writer goes on with another pen."""
+
+TURN_SECONDS: Final = 0.0005
+"""For how long a thread may go on writing while others wait: it takes as long as thirty lines to
+hand the pen over."""
+
+LOOK_SECONDS: Final = 0.0001
+"""After how long who waits looks for the first time whether the pen was put back by a thread that
+has nothing more to write."""
 
 
 class Pen:
@@ -42,9 +52,21 @@ class Pen:
         place: The list that it lies in while nobody has it.
         line: Room for the line that is being written, used again by the next.
         waiting: A lock for each thread that waits for it, released for the one that gets it next.
+        turn_ends: When it is to be handed over, by the monotonic clock, if a thread waits then.
     """
 
-    __slots__ = ("fd", "greeting", "is_torn", "line", "n", "place", "room", "w", "waiting")
+    __slots__ = (
+        "fd",
+        "greeting",
+        "is_torn",
+        "line",
+        "n",
+        "place",
+        "room",
+        "turn_ends",
+        "w",
+        "waiting",
+    )
 
     def __init__(self, *greeting: KnownEvent, is_torn: bool = False) -> None:
         self.w = new_writer_id()
@@ -56,26 +78,67 @@ class Pen:
         self.place = [self]
         self.line = bytearray()
         self.waiting: list[threading.Lock] = []
+        self.turn_ends = 0.0
 
     def put_back(self) -> None:
-        """Let the next one write: who waits, before who comes, or some would wait for ever."""
-        try:
-            self.waiting.pop(0).release()
-        except IndexError:
-            self.place.append(self)
+        """Let the next one write.
+
+        Who has waited longest gets it at the end of a turn, before who comes, or some would wait
+        for ever. Within a turn it lies in its place: threads that do nothing but write would else
+        go to sleep and wake up for each line.
+        """
+        if self.waiting and _now() >= self.turn_ends:
+            try:
+                baton = self.waiting.pop(0)
+            except IndexError:  # it waits no longer
+                pass
+            else:
+                self.turn_ends = _now() + TURN_SECONDS
+                baton.release()
+                return
+        self.place.append(self)
 
     def wait(self) -> bool:
-        """Wait a while for others to put it back; tell whether the caller has it now."""
+        """Wait a while until it is handed over or lies there; tell whether the caller has it."""
         baton = threading.Lock()
         baton.acquire()
         self.waiting.append(baton)
-        if baton.acquire(timeout=WAIT_SECONDS):
-            return True
+        try:
+            has_it = self._look_out(baton)
+        finally:  # whatever interrupts that, or it would be handed to nobody
+            is_handed_over = self._stop_waiting(baton)
+        return has_it or is_handed_over
+
+    def _look_out(self, baton: threading.Lock) -> bool:
+        """Wait for the baton, and look for the pen: nobody says that a turn ended before its time.
+
+        The first look is soon, for whoever had but one line to write. Each of many that wait takes
+        its time, and all the more the longer it has waited.
+        """
+        pause = LOOK_SECONDS * len(self.waiting)
+        while not baton.acquire(timeout=pause):
+            if self._take():
+                return True
+            if pause >= WAIT_SECONDS:
+                return False
+            pause *= 2
+        return True
+
+    def _stop_waiting(self, baton: threading.Lock) -> bool:
+        """Wait no longer, and tell whether it was handed over, perhaps just now."""
         try:
             self.waiting.remove(baton)
-        except ValueError:  # it was handed over just now
+        except ValueError:
             return True
         return False
+
+    def _take(self) -> bool:
+        """Take it from its place, if it lies there."""
+        try:
+            self.place.pop()
+        except IndexError:
+            return False
+        return True
 
     def is_abandoned(self, codes: tuple[CodeType, ...], owner: object) -> bool:
         """Tell a thread that waits whether all do: who had the pen met an error within another.
@@ -87,7 +150,8 @@ class Pen:
         n, waiting = self.n, self.waiting.copy()
         others = threads_in(codes, owner) - 1
         is_as_before = (n, waiting) == (self.n, self.waiting)
-        return is_as_before and not self.place and others == len(waiting)
+        # More wait than there are where an error within an error left one in the list.
+        return is_as_before and not self.place and others <= len(waiting)
 
     def successor(self, joined_id: str) -> Pen:
         """Return the pen of a further writer, which says what this one has not said yet.
