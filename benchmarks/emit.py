@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.frame.answer import Measure, Row
@@ -30,13 +31,17 @@ TIMES: Final = {
     "cpu_us": ("processor", "µs a call"),
 }
 
+# A contender that took so long is measured no further: most of it is what an import takes.
+ENOUGH_SECONDS: Final = 10.0
+
 HOW: Final = """\
-Each round of each peer is a process of its own in the peer's own environment; rounds of all
-peers alternate. Calls are timed one by one, what reading the clock takes is taken off; the
-first 20 calls, which open files and start threads, are left out. steplog, the bare write of the
-same bytes, and a bare msgspec encode and write alternate in blocks within one process.
-"Processor" is the time of all threads and child processes until the peer has finished, an
-MLflow server's left out. A percentile for which a round had too few calls is left out."""
+Each round of each peer is a process of its own in the peer's own environment; rounds of all peers
+alternate, three of them, or fewer where a peer takes many seconds to start or to end. Calls are
+timed one by one, what reading the clock takes is taken off; the first 20 calls, which open files
+and start threads, are left out. steplog, the bare write of the same bytes, and a bare msgspec
+encode and write alternate in blocks within one process. "Processor" is the time of all threads and
+child processes until the peer has finished, an MLflow server's left out. A percentile for which a
+round had too few calls is left out."""
 
 KILLED: Final = """\
 The task kills itself with SIGKILL right after the last call has returned; what is there
@@ -49,6 +54,7 @@ class Found:
 
     def __init__(self) -> None:
         self.rounds: dict[tuple[str, int], list[dict[str, float]]] = {}
+        self.seconds: dict[str, float] = {}
         self.whole: dict[str, list[dict[str, Any]]] = {}
         self.kept: dict[str, dict[str, float]] = {}
         self.failed: dict[str, str] = {}
@@ -100,9 +106,11 @@ def _turns(notebook: Notebook, there: Stage, found: Found) -> None:
 
 def _round(notebook: Notebook, there: Stage, found: Found, number: int) -> None:
     for contender in CONTENDERS:
-        if contender.label in found.failed:
+        seconds = found.seconds.get(contender.label, 0)
+        if contender.label in found.failed or seconds > ENOUGH_SECONDS:
             continue
         notebook.say(f"{contender.label}, round {number + 1}")
+        start = time.monotonic()
         options = {
             "calls": min(notebook.size(20_000, 100), contender.most_calls),
             "seconds": notebook.size(1.0, 0.3),
@@ -112,6 +120,7 @@ def _round(notebook: Notebook, there: Stage, found: Found, number: int) -> None:
         except Unavailable as error:
             found.failed[contender.label] = str(error)
             continue
+        found.seconds[contender.label] = seconds + time.monotonic() - start
         found.whole.setdefault(contender.label, []).append(answers[1])
         for values, answer in answers.items():
             if contender.label != STEPLOG:  # it was measured in turns, with the bare write
@@ -138,7 +147,7 @@ def _kill(notebook: Notebook, there: Stage, found: Found, contender: Contender) 
 
 def _kept_percent(notebook: Notebook, there: Stage, contender: Contender, what: str) -> float:
     with there.folder() as folder:
-        options = {"calls": min(notebook.size(2_000, 100), contender.most_calls), "seconds": 1.0}
+        options = {"calls": min(notebook.size(1_000, 100), contender.most_calls), "seconds": 0.3}
         calls = there.run_in(folder, contender, what, **options)
         return float(there.run_in(folder, contender, "count") / calls * 100)
 

@@ -20,7 +20,7 @@ A network of two layers is trained in NumPy, on one core; its batch is so large 
 0.1, 1 or 10 ms. Each step tracks its loss in one call. Blocks of steps with the tracker and blocks
 without alternate within one process, which of both comes first too; a round's slowdown is the
 median of its pairs. What threads and processes of the tracker still do after a block is waited
-for, a second at most, and not counted: where a tracker falls behind by more than that, its
+for, half a second at most, and not counted: where a tracker falls behind by more than that, its
 threads also slow down the blocks without it, and its slowdown is understated."""
 
 Rounds = dict[tuple[str, float], list[float]]
@@ -33,10 +33,10 @@ def training(notebook: Notebook) -> None:
     failed: dict[str, str] = {}
     with stage(CONTENDERS) as there:
         there.environments[NONE.peer] = there.environments[STEPLOG]
-        for number in range(notebook.size(6, 1)):
+        for number in range(notebook.size(5, 1)):
             for contender in (NONE, *CONTENDERS):
                 # The limit is a third of a percent: what is near it is measured more often.
-                if contender.peer in (NONE.peer, STEPLOG) or number % 3 == 0:
+                if contender.peer in (NONE.peer, STEPLOG) or number == 0:
                     notebook.say(f"{contender.label}, round {number + 1}")
                     _train(notebook, there, contender, rounds, steps, failed)
         _versions(notebook, there)
@@ -54,7 +54,7 @@ def _train(
 ) -> None:
     if contender.label in failed:
         return
-    seconds = notebook.size(3.0 if contender.peer in (NONE.peer, STEPLOG) else 1.5, 0.3)
+    seconds = notebook.size(2.0 if contender.peer in (NONE.peer, STEPLOG) else 0.8, 0.3)
     try:
         found = there.run(contender, "train", seconds=seconds)
     except Unavailable as error:

@@ -26,8 +26,8 @@ WARM_UP: Final = 30
 # A pair of blocks is meant to take so long: shorter than what makes a machine slower and faster.
 BLOCK_SECONDS: Final = 0.04
 # Or, with a tracker that is much slower than that, so long.
-LONGEST_SECONDS: Final = 0.4
-LEAST_PAIRS: Final = 6
+LONGEST_SECONDS: Final = 0.2
+LEAST_PAIRS: Final = 4
 
 
 class Network:
@@ -145,11 +145,11 @@ def _pair(
 
 
 def _settle() -> None:
-    """Wait until threads and processes of the tracker rest, a second at most."""
+    """Wait until threads and processes of the tracker rest, half a second at most."""
     family = processes.family(os.getpid())
     if len(family) == 1 and processes.thread_count(os.getpid()) == 1:
         return
-    end = time.perf_counter() + 1
+    end = time.perf_counter() + 0.5
     used = processes.cpu_seconds(os.getpid())
     while time.perf_counter() < end:
         time.sleep(0.03)
