@@ -117,9 +117,9 @@ Rounds = dict[tuple[str, int], list[dict[str, float]]]
 
 def _measure(notebook: Notebook, condition: Condition, folder: Path, way: str) -> Rounds:
     found: Rounds = {}
-    for _ in range(notebook.size(4 if condition.name == "no daemon" else 3, 1)):
+    for _ in range(notebook.size(3, 1)):
         for count in SIZES:
-            calls = notebook.size(64_000 if way == "processes" else 32_000, 6_400) // count
+            calls = notebook.size(48_000 if way == "processes" else 24_000, 6_400) // count
             for kind in _kinds(way):
                 with condition.watched():
                     answer = _crowd(kind, folder, way, count, calls)
