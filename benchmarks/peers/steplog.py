@@ -1,4 +1,4 @@
-"""steplog: `track_this`, without a daemon; read back with `steplogd drain` and `steplog show`."""
+"""steplog: `track_this`, and `track` for a dict; without a daemon; read back with `steplogd drain` and `steplog show`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def begin(folder: Path, _: str) -> Tracker:
 class _Tracker:
     def __init__(self, steplog: Any, run: Any) -> None:
         self._run = run.__enter__()
-        self._track_this = steplog.track_this
+        self._track_this, self._track = steplog.track_this, steplog.track
 
     def one(self, step: int) -> None:
         self._track_this(step=step, loss=LOSS)
 
     def ten(self, step: int) -> None:
-        self._track_this(step=step, **TEN)
+        self._track(TEN, step=step)  # as the others are given a dict that is there already
 
     def finish(self) -> None:
         self._run.__exit__(None, None, None)
