@@ -1,4 +1,4 @@
-"""steplog: `track_this`, and `track` for a dict; without a daemon; read back with `steplogd drain` and `steplog show`."""
+"""steplog without a daemon: `track_this`, or `track` for a dict; read back by `steplogd drain`."""
 
 from __future__ import annotations
 
