@@ -109,7 +109,7 @@ def _starts(python: str) -> bool:
     found = os.pathsep.join(filter(None, sys.path))
     try:
         started = subprocess.run(
-            [python, "-P", "-c", "import steplog, watchfiles"],
+            [python, "-P", "-c", "import steplog, inotify_simple"],
             env={"PYTHONPATH": found},
             user=MALLORY.uid,
             group=MALLORY.uid,

@@ -78,7 +78,7 @@ class Follower:
                 self._mark(run_ids)
                 if not run_ids:
                     await self._sweep_once()
-        except (OSError, RuntimeError, UnicodeError) as error:  # watchfiles raises all these
+        except OSError as error:
             _log.warning("no notifications: sweeping every second instead", reason=str(error))
             await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
 
