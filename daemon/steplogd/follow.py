@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0
+_SWEEP_REST: Final = 1000  # times as long as one takes: there may be many thousands of spools
+_LONGEST_REST_SECONDS: Final = 60.0
 _CHECKS_PER_GRACE: Final = 2
 _UNLISTED: Final = "spools cannot be listed"
 _UNCOMMITTED: Final = "run log cannot be committed"
@@ -70,6 +72,9 @@ class Follower:
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
         self._troubles: dict[str, str] = {}
+        self._hears = True  # what the kernel tells of spools on this machine
+        self._is_all_due = False
+        self._sweep_took_seconds = 0.0
 
     async def watch(self) -> None:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
@@ -77,8 +82,10 @@ class Follower:
             async for run_ids in watch(self._folder, self._stop, self._make_folder):
                 self._mark(run_ids)
                 if not run_ids:
+                    self._is_all_due = True
                     await self._sweep_once()
         except OSError as error:
+            self._hears = False
             _log.warning("no notifications: sweeping every second instead", reason=str(error))
             await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
 
@@ -86,6 +93,7 @@ class Follower:
         """Mark what no notification told of, every now and then; often where others write too."""
         seconds = self._settings.sweep_seconds
         if mount := await to_thread.run_sync(remote_mount, self._folder):
+            self._hears = False
             _log.warning(warning(self._folder, mount))
             seconds = min(seconds, _UNWATCHED_SWEEP_SECONDS)
         await self._sweep_every(seconds)
@@ -99,7 +107,7 @@ class Follower:
     async def end_runs(self) -> None:
         """End the runs that nobody is in any more."""
         while not self._stop.is_set():
-            await self._end_once()
+            await self._end_once(everyone=self._is_all_due or not self._hears)
             await self.pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
 
     async def caught_up(self) -> None:
@@ -112,11 +120,11 @@ class Follower:
         while run_ids := await self.in_line(self._line.spools.unfolded, sizes):
             self._mark(run_ids)
             await self._fold_once()
-        await self._end_once()
+        await self._end_once(everyone=True)
         leaving = await self.in_line(self._line.leaving)
         while leaving := leaving & await self.in_line(self._line.leaving):
             await self.pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
-            await self._end_once()
+            await self._end_once(everyone=True)
 
     async def in_line(self, function: Callable[..., R], *arguments: object) -> R:
         """Call something that uses the line, in a thread, when nobody else does."""
@@ -134,15 +142,23 @@ class Follower:
     async def _sweep_every(self, seconds: float) -> None:
         while not self._stop.is_set():
             await self._sweep_once()
-            await self.pause(seconds)
+            rest_seconds = min(_SWEEP_REST * self._sweep_took_seconds, _LONGEST_REST_SECONDS)
+            await self.pause(max(seconds, rest_seconds if self._hears else 0))
 
     async def _sweep_once(self) -> None:
         try:
-            self._mark(await self.in_line(self._line.spools.grown))
+            self._mark(await self.in_line(self._grown))
         except OSError as error:
             self._say_once(_UNLISTED, str(error))
         else:
             self._say_mended(_UNLISTED)
+
+    def _grown(self) -> list[str]:
+        began = time.thread_time()
+        try:
+            return self._line.spools.grown()
+        finally:
+            self._sweep_took_seconds = time.thread_time() - began
 
     async def _fold_once(self) -> None:
         """Fold a piece of all that is marked; what is left of it stays marked."""
@@ -173,10 +189,12 @@ class Follower:
         self._say_once(trouble, reason)
         await self.pause(_RETRY_SECONDS)
 
-    async def _end_once(self) -> None:
+    async def _end_once(self, *, everyone: bool) -> None:
+        self._is_all_due = False
         try:
             now = time.monotonic()
-            ended = await self.in_line(self._line.end_runs, now, self._wall_clock.now(now))
+            wall_now = self._wall_clock.now(now)
+            ended = await self.in_line(self._line.end_runs, now, wall_now, everyone)
         except StoreUnusable:
             raise
         except StoreError as error:

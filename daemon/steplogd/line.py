@@ -13,6 +13,7 @@ from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING, Changes
 from steplogd.intake.tail import CHUNK_BYTES, Chunk
 from steplogd.presence import look
+from steplogd.rounds import Rounds
 from steplogd.spools import Spools
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import FoldedRun
@@ -108,6 +109,7 @@ class Line:
         self._failed: set[str] = set()
         self._too_large: set[str] = set()
         self._complained_of: set[str] = set()
+        self._rounds = Rounds()
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
 
@@ -130,6 +132,7 @@ class Line:
         Raises:
             StoreError: Nothing was committed; the same call may be made again.
         """
+        self._rounds.hear(run_ids)
         try:
             return self._run(run_ids)
         except StoreError:
@@ -142,12 +145,14 @@ class Line:
                 return Pass()
             return _together([self.run([run_id]) for run_id in run_ids])
 
-    def end_runs(self, now: float, wall_now: float) -> set[int]:
+    def end_runs(self, now: float, wall_now: float, everyone: bool = True) -> set[int]:
         """End the runs that nobody has been in for the grace period.
 
         Args:
             now: A clock that never jumps, in seconds.
             wall_now: The time of day, in seconds since the epoch.
+            everyone: Whether to look at all of them; else at those that `run` was told of since,
+                at those that nobody was in, and at the others in turn.
 
         Returns:
             The numbers of the runs that ended.
@@ -157,7 +162,10 @@ class Line:
         """
         self._take_up_failed()
         ended: list[_Folded] = []
+        due = self._rounds.due(self._open)
         for run_id, run in self._open.items():
+            if not (everyone or run_id in due or run.empty_since is not None):
+                continue
             if self._has_ended(run_id, run, now, wall_now):
                 run.fold.end_run()
                 if run_id in self._too_large:
@@ -212,6 +220,7 @@ class Line:
         folded = self._run_logs.load(run_id)
         run = _OpenRun(folded, Fold(folded.state))
         self._open[run_id] = run
+        self._rounds.hear([run_id])
         return run
 
     def _take_up_failed(self) -> None:

@@ -16,6 +16,7 @@ from steplogd import line as line_module
 from steplogd.core.fold import Fold
 from steplogd.intake.tail import CHUNK_BYTES
 from steplogd.line import Line
+from steplogd.rounds import CHECKS_PER_ROUND
 from steplogd.store.database import Database, StoreError
 from steplogd.store.run_logs import RunLogs
 from tests.lines import Scribe, append, line
@@ -54,6 +55,11 @@ class Bench:
         """Turn the clock; return whether a run ended then."""
         self.now += seconds_later
         return bool(self.line.end_runs(self.now, self.wall_now))
+
+    def check_some(self, seconds_later: float = 0.0) -> bool:
+        """Do the same as the daemon does it: to look at those of whom it was told something."""
+        self.now += seconds_later
+        return bool(self.line.end_runs(self.now, self.wall_now, everyone=False))
 
     def run(self, run_id: str = "r") -> dict[str, Any]:
         """Return what is committed of a run."""
@@ -172,6 +178,41 @@ def test_a_run_goes_on_while_a_writer_lives(bench: Bench, locked: Callable[[Path
     assert alive == [False, False]
     assert killed == [False, True]
     assert (bench.run()["status"], bench.run()["killed"]) == ("FAIL", 1)
+
+
+def test_a_writer_that_is_killed_is_noticed_at_once_where_the_kernel_told_of_it(
+    bench: Bench, locked: Callable[[Path], int]
+) -> None:
+    """However many others live on, whose turn comes first."""
+    path = append(bench.home, "r", Scribe().line("join"))
+    descriptor = locked(path)
+    for number in range(3 * CHECKS_PER_ROUND):
+        locked(append(bench.home, f"other-{number}", Scribe().line("join")))
+    bench.fold()
+    alive = [bench.check_some() for _ in range(2)]
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    bench.line.run(["r"])
+
+    killed = [bench.check_some(), bench.check_some(GRACE_SECONDS)]
+
+    assert alive == [False, False]
+    assert killed == [False, True]
+    assert bench.run()["status"] == "FAIL"
+
+
+def test_a_writer_that_is_killed_is_noticed_in_a_round_where_nobody_told_of_it(
+    bench: Bench, locked: Callable[[Path], int]
+) -> None:
+    """Notifications get lost."""
+    descriptor = locked(append(bench.home, "r", Scribe().line("join")))
+    bench.fold()
+    for _ in range(CHECKS_PER_ROUND):
+        bench.check_some(GRACE_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    ends = [bench.check_some(GRACE_SECONDS) for _ in range(CHECKS_PER_ROUND + 1)]
+
+    assert ends.count(True) == 1
 
 
 def test_the_grace_period_begins_anew_when_somebody_came_in_between(bench: Bench) -> None:
