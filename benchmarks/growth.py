@@ -1,79 +1,256 @@
-"""Whether a point of a long run costs more than one of a short run, in time or in memory."""
+"""How what each part costs grows over ten doublings of its size."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import logging
 import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
+import resource
 import time
-from pathlib import Path
+from collections.abc import Callable  # msgspec resolves the types of a struct's fields
+from typing import TYPE_CHECKING, Final
 
-from steplog.decoding import decode
-from steplogd.core.fold import Fold
+import msgspec
+
+import steplog
+from benchmarks.frame.answer import Row
+from benchmarks.frame.daemon import BEGINNING, POINT, new_home
+from benchmarks.frame.fits import LINEAR, exponent, growth, large_exponent
+from benchmarks.frame.question import Notebook, ask
+from benchmarks.frame.spread import measure
+from benchmarks.rest import write_finished
+from steplogd.delivery.courier import Courier
+from steplogd.delivery.memory import MemoryBackend, MemoryOptions
+from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
+from steplogd.line import Line
+from steplogd.log import set_up_log
+from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 
-CHUNK = 1_000
-POINTS = 1_000_000
-LINE = '{"t":"track","w":"9f3ac1","n":%d,"ts":%d,"task":"train","step":%d,"values":{"loss":%r}}\n'
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from steplogd.delivery.contract import Backend
+
+Points = list[tuple[float, float]]
+GRACE_SECONDS: Final = 0.0
+IDLE_SECONDS: Final = 3600.0
+ROUNDS: Final = 3
+
+HOW: Final = """\
+Each part is measured by itself, in one process, at sizes that double ten times; of three rounds
+the fastest counts. The exponent is that of the power law which fits time over size best: 0 does not
+grow, 1 is linear. "At the large end" it is fitted to the larger half of the sizes, where what every
+size costs hides nothing. More than {} there is called a defect."""
 
 
-def main() -> None:
-    """Print the cost of folding at several lengths, and the daemon's memory for two runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        time_fold(Path(folder))
-    small, large = daemon_memory(1_000), daemon_memory(POINTS)
-    print(f"daemon, highest resident size: {small / 1024:.1f} MB for a run of 1,000 points")
-    print(f"daemon, highest resident size: {large / 1024:.1f} MB for a run of {POINTS:,} points")
-    print(f"difference: {(large - small) / 1024:.1f} MB")
+class Part(msgspec.Struct, frozen=True):
+    """A part: what its size counts, its smallest size, and its costs by size."""
+
+    what: str
+    counts: str
+    smallest: int
+    measure: Callable[[list[int]], Points]
 
 
-def lines(first: int, count: int) -> bytes:
-    """Return the lines of some points of a run."""
-    numbers = range(first, first + count)
-    return "".join(LINE % (n, 1_795_449_203_490_342 + n, n, 1 / (n + 1)) for n in numbers).encode()
+class House:
+    """A home with its store, folded within this process."""
+
+    def __init__(self, home: Path, held: contextlib.ExitStack) -> None:
+        self.home = home
+        self.database = Database(home / "steplog.db")
+        held.callback(self.database.close)
+        self.restart()
+
+    def restart(self) -> None:
+        """Take up what is committed, as a daemon that starts does."""
+        self.line = Line(self.home, RunLogs(self.database), GRACE_SECONDS, IDLE_SECONDS)
+
+    def fold(self) -> None:
+        """Fold all that is there, and end the runs that are over."""
+        run_ids = self.line.spools.grown()
+        while run_ids:
+            done = self.line.run(run_ids)
+            run_ids = [*done.skipped, *done.unfinished]
+        for _ in range(2):
+            self.line.end_runs(time.monotonic(), time.time())
 
 
-def time_fold(folder: Path) -> None:
-    """Fold and commit a run chunk by chunk; print the cost of a point early and late."""
-    run_logs = RunLogs(Database(folder / "steplog.db"))
-    run = run_logs.load("run")
-    fold = Fold(run.state)
-    taken: list[float] = []
-    for first in range(0, POINTS, CHUNK):
-        chunk = lines(first, CHUNK)
-        start = time.perf_counter()
-        fold.apply(decode(chunk), 1)
-        run.offset += len(chunk)
-        run_logs.commit([(run, fold.take_changes())])
-        taken.append((time.perf_counter() - start) / CHUNK)
-    windows = {"points 1,000 to 51,000": taken[1:51], "the last 50,000": taken[-50:]}
-    for name, window in windows.items():
-        print(f"fold and commit, {name}: {sorted(window)[25] * 1e6:.2f} µs a point (median)")
+@contextlib.contextmanager
+def new_house() -> Iterator[House]:
+    """Build one that is deleted afterwards."""
+    with contextlib.ExitStack() as held:
+        yield House(held.enter_context(new_home()), held)
 
 
-def daemon_memory(points: int) -> int:
-    """Serve a run of so many points until its document is written; return kB at the highest."""
-    with tempfile.TemporaryDirectory() as home:
-        spool = Path(home, "spool", "run.jsonl")
-        spool.parent.mkdir()
-        with spool.open("wb") as file:
-            file.write(b'{"t":"open","w":"9f3ac2","n":0,"ts":1}\n{"t":"join","w":"9f3ac2","n":1}\n')
-            for first in range(0, points, CHUNK):
-                file.write(lines(first, CHUNK))
-        environment = {**os.environ, "STEPLOG_HOME": home}
-        command = [sys.executable, "-m", "steplogd", "run"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as daemon:
-            while not Path(home, "runs", "run.json").exists():
-                time.sleep(0.1)
-            status = Path(f"/proc/{daemon.pid}/status").read_text("ascii")
-            daemon.send_signal(signal.SIGTERM)
-        (highest,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
-        return int(highest)
+def emit(sizes: list[int]) -> Points:
+    """Call `track_this` so many times."""
+    found: Points = []
+    for size in sizes:
+        with new_home() as home:
+            os.environ["STEPLOG_HOME"] = str(home)
+            with steplog.start_run():
+                start = time.perf_counter()
+                for step in range(size):
+                    steplog.track_this(step=step, loss=0.5)
+                found.append((size, time.perf_counter() - start))
+    return found
+
+
+def fold(sizes: list[int]) -> Points:
+    """Fold a run of so many points."""
+    found: Points = []
+    for size in sizes:
+        with new_house() as house:
+            _write_run(house.home, "r", size)
+            found.append((size, _taken(house.fold)))
+    return found
+
+
+def deliver_to_memory(sizes: list[int]) -> Points:
+    """Take a run of so many points from the run log to a backend that only keeps them."""
+    return _delivered(sizes, lambda home: MemoryBackend(MemoryOptions(), home))
+
+
+def deliver_to_mlflow(sizes: list[int]) -> Points:
+    """Take it to MLflow's embedded store."""
+    return _delivered(sizes, lambda home: MlflowBackend(MlflowOptions(), home))
+
+
+def latency(sizes: list[int]) -> Points:
+    """Fold and commit one more point of a run that has so many."""
+    found: Points = []
+    for size in sizes:
+        with new_house() as house:
+            _write_run(house.home, "r", size)
+            house.fold()
+            taken = []
+            for number in range(size + 2, size + 22):
+                with (house.home / "spool" / "r.jsonl").open("a", encoding="utf-8") as spool:
+                    spool.write(POINT % (number, number, 0.5))
+                taken.append(_taken(lambda: house.line.run(["r"])))
+            found.append((size, sorted(taken)[len(taken) // 2]))
+    return found
+
+
+def check(sizes: list[int]) -> Points:
+    """Look whether any of so many open runs is over, as it is done twice in each grace period."""
+    return _at_rest(
+        sizes, lambda house: house.line.end_runs(time.monotonic(), time.time(), everyone=False)
+    )
+
+
+def sweep(sizes: list[int]) -> Points:
+    """Look for what no notification told, in so many spools."""
+    return _at_rest(sizes, lambda house: house.line.spools.grown())
+
+
+def start(sizes: list[int]) -> Points:
+    """Take up a store of so many finished runs."""
+    found: Points = []
+    with new_house() as house:
+        for size in sizes:
+            write_finished(house.home, size)
+            house.fold()
+            found.append((size, min(_taken(house.restart) for _ in range(ROUNDS))))
+    return found
+
+
+PARTS: Final = (
+    Part("steplog: emit", "calls", 1_000, emit),
+    Part("steplog: fold", "points", 500, fold),
+    Part("steplog: deliver to memory", "points", 250, deliver_to_memory),
+    Part("steplog: deliver to MLflow", "points", 16, deliver_to_mlflow),
+    Part("steplog: fold one more point", "points before it", 500, latency),
+    Part("steplog: a check at rest", "open runs", 4, check),
+    Part("steplog: a sweep", "spools", 4, sweep),
+    Part("steplog: start-up", "finished runs", 8, start),
+)
+
+
+def grow(notebook: Notebook) -> None:
+    """Measure all parts over their sizes, and fit."""
+    set_up_log(logging.WARNING)  # each run that ends would be a line
+    doublings = notebook.size(10, 3)
+    rows, series = [], {}
+    for part in PARTS:
+        notebook.say(part.what)
+        sizes = [part.smallest * 2**doubling for doubling in range(doublings + 1)]
+        points = part.measure(sizes)
+        large = large_exponent(points)
+        cells = [measure([cost], 1e3) for _, cost in (points[0], points[-1])]
+        cells += [measure([exponent(points)]), measure([large])]
+        note = f"{growth(large)}; {part.counts} from {sizes[0]:,} to {sizes[-1]:,}"
+        rows.append(Row(part.what, tuple(cells), note))
+        series[part.what] = [(size / sizes[0], cost) for size, cost in points]
+        notebook.at_most(f"{part.what}, exponent at the large end", LINEAR, "", large)
+    columns = [("smallest", "ms"), ("largest", "ms"), ("exponent", ""), ("at the large end", "")]
+    notebook.table("Over ten doublings", columns, rows)
+    notebook.lines(
+        "growth", "Over ten doublings", ("times its smallest size", ""), ("time", "s"), series
+    )
+    notebook.version("mlflow", "msgspec")
+    notebook.text(HOW.format(LINEAR))
+
+
+def _delivered(sizes: list[int], build: Callable[[Path], Backend]) -> Points:
+    found: Points = []
+    with new_house() as house:
+        courier = Courier("backend", build(house.home), Cursors(house.database))
+        _deliver(house, courier, "first", 1)  # which makes the tracker's store
+        found = [(size, _deliver(house, courier, f"run-{size}", size)) for size in sizes]
+        courier.close()
+    return found
+
+
+def _deliver(house: House, courier: Courier, run_id: str, size: int) -> float:
+    _write_run(house.home, run_id, size)
+    house.fold()
+    number = RunLogs(house.database).load(run_id).run_no
+
+    def all_of_it() -> None:
+        while courier.advance(number):
+            pass
+
+    return _taken(all_of_it)
+
+
+def _at_rest(sizes: list[int], look: Callable[[House], object]) -> Points:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(sizes[-1] + 256, hard), hard))
+    found: Points = []
+    with contextlib.ExitStack() as held, new_house() as house:
+        for size in sizes:
+            for number in range(size // 2 if found else 0, size):
+                _open_run(house.home, f"run-{number}", held)
+            house.fold()
+            for _ in range(ROUNDS):  # what was heard of is due for two checks
+                look(house)
+            found.append((size, min(_taken(lambda: look(house)) for _ in range(10))))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return found
+
+
+def _open_run(home: Path, run_id: str, held: contextlib.ExitStack) -> None:
+    spool = held.enter_context((home / "spool" / f"{run_id}.jsonl").open("ab", buffering=0))
+    fcntl.flock(spool, fcntl.LOCK_SH)
+    spool.write((BEGINNING + POINT % (2, 0, 0.5)).encode())
+
+
+def _write_run(home: Path, run_id: str, size: int) -> None:
+    with (home / "spool" / f"{run_id}.jsonl").open("w", encoding="utf-8") as spool:
+        spool.write(BEGINNING)
+        spool.writelines(POINT % (n, n, 1 / (n + 1)) for n in range(2, size + 2))
+
+
+def _taken(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    main()
+    ask(8, "Growth", "What grows with its size, and how fast?", grow)

@@ -45,7 +45,7 @@ def rest(notebook: Notebook) -> None:
     for count in counts:
         notebook.say(f"at rest with {count:,} open runs")
         with new_home() as home, serving(home) as daemon, open_runs(home, count):
-            cpu[count] = cpu_percent(daemon, notebook.size(30.0, 1.0))
+            cpu[count] = cpu_percent(daemon, notebook.size(20.0, 1.0))
             memory[count] = memory_mb(daemon.process)
             cells = [cpu[count], memory[count], descriptor_count(daemon.process)]
             cells.append(thread_count(daemon.process))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 240.0
 # What a run begins with: a writer that opens the spool and joins.
 BEGINNING: Final = (
     '{"t":"open","w":"9f3ac1","n":0,"ts":1795449203490342}\n'
