@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import SCHEMA_VERSION, Database, StoreError, StoreUnusable
-from steplogd.store.run_logs import FoldedRun, RunLogs
+from steplogd.store.run_logs import ROWS_A_STATEMENT, FoldedRun, RunLogs
 from tests.lines import Scribe, fold, line
 
 if TYPE_CHECKING:
@@ -118,6 +119,25 @@ def test_a_commit_is_all_or_nothing(database: Database) -> None:
         [],
         [],
     ]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, ROWS_A_STATEMENT + 1])
+def test_every_observation_is_written_as_it_was_folded(database: Database, more: int) -> None:
+    """Those that fill a statement, and those that are left over; an int is no float."""
+    kinds = (0.1, 7, 7.0, -(2**63), float("inf"), float("nan"), "text", "1", None, True, [2**70])
+    values = list(itertools.islice(itertools.cycle(kinds), ROWS_A_STATEMENT + more))
+    one, other = (fold(*(line("track", values={"x": value}) for value in values)) for _ in "12")
+    other.state.run_id = "other"
+    changes = [one.take_changes(), other.take_changes()]
+
+    RunLogs(database).commit(
+        (FoldedRun(0, folding.state, 1), change)
+        for folding, change in zip((one, other), changes, strict=True)
+    )
+
+    expected = [(no, *row) for no, change in enumerate(changes, 1) for row in change.observations]
+    found = read(database, "SELECT * FROM observation ORDER BY run_no, position")
+    assert list(map(repr, found)) == list(map(repr, expected))
 
 
 def test_a_second_commit_changes_only_what_changed(database: Database) -> None:

@@ -72,9 +72,10 @@ class Fold:
                 say when they were written.
         """
         arrived_ts = min(max(arrived_ts, 1), MAX_TIMESTAMP)  # a file may be given any time
-        state, rows, places = self.state, self._changes.observations, self._places
+        state, places = self.state, self._places
+        position, add_row = state.position, self._changes.observations.append
         for event in events:
-            if not isinstance(event, Track):
+            if event.__class__ is not Track:
                 self._apply_rare(event, arrived_ts)
                 continue
             place = places.get((event.w, event.task))
@@ -92,12 +93,12 @@ class Fold:
                 series_no = series.get(key)
                 if series_no is None:
                     series_no = self._add_series(place, key)
-                state.position += 1
+                position += 1
                 # Floats, most of all values, are their own column.
-                column = value if value.__class__ is float else to_column(value)
-                if column != column:
-                    column = to_column(value)
-                rows.append((state.position, series_no, step, ts, column))
+                is_column = value.__class__ is float and value == value
+                column = value if is_column else to_column(value)
+                add_row((position, series_no, step, ts, column))
+        state.position = position
 
     def end_run(self) -> None:
         """End the run: nobody has been in it for the grace period."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from steplogd.core.state import Row
     from steplogd.store.database import Database
 
 MAX_EXCERPT_BYTES: Final = 4096
@@ -22,6 +24,14 @@ MAX_EXCERPT_BYTES: Final = 4096
 
 MOST_GAPS: Final = 100
 """How many gaps of a run are named; all are counted."""
+
+ROWS_A_STATEMENT: Final = 50
+"""How many observations are inserted at once: more gain no more, and some builds of SQLite take no
+more than 999 parameters."""
+
+# The same text for every run: to compile it takes as long as to insert hundreds of observations.
+_MANY_ROWS: Final = ", ".join(["(?, ?, ?, ?, ?)"] * ROWS_A_STATEMENT)
+_INSERT_MANY: Final = f"INSERT INTO observation SELECT ?, * FROM (VALUES {_MANY_ROWS})"  # noqa: S608
 
 _RUN_COLUMNS: Final = (
     "run_id tag status killed message start_ts end_ts parameters config position revision "
@@ -176,10 +186,7 @@ def _write_run(connection: sqlite3.Connection, run: FoldedRun) -> None:
 
 def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Changes) -> None:
     run_no, state = run.run_no, run.state
-    connection.executemany(
-        f"INSERT INTO observation VALUES ({run_no}, ?, ?, ?, ?, ?)",  # noqa: S608
-        changes.observations,
-    )
+    _write_observations(connection, run_no, changes.observations)
     series = [(run_no, no, task, attempt, column(key)) for no, task, attempt, key in changes.series]
     connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?)", series)
     tasks = [_task_row(run_no, state.tasks[task_no]) for task_no in changes.tasks]
@@ -205,6 +212,19 @@ def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Chan
         (known,) = connection.execute(sql, (run_no,)).fetchone()
         gaps = [(run_no, column(w), *gap) for w, *gap in changes.gaps[: MOST_GAPS - known]]
         connection.executemany("INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?)", gaps)
+
+
+def _write_observations(connection: sqlite3.Connection, run_no: int, rows: list[Row]) -> None:
+    """Add observations, many with one statement: that halves what each costs."""
+    whole = len(rows) - len(rows) % ROWS_A_STATEMENT
+    many = (rows[first : first + ROWS_A_STATEMENT] for first in range(0, whole, ROWS_A_STATEMENT))
+    connection.executemany(
+        _INSERT_MANY, ([run_no, *itertools.chain.from_iterable(some)] for some in many)
+    )
+    connection.executemany(
+        "INSERT INTO observation VALUES (?, ?, ?, ?, ?, ?)",
+        ((run_no, *row) for row in rows[whole:]),
+    )
 
 
 def _task_row(run_no: int, task: Task) -> tuple[Any, ...]:
