@@ -74,10 +74,12 @@ def decode(lines: bytes, offset: int = 0) -> list[AnyEvent]:
 def _nests(lines: bytes, known: list[KnownEvent]) -> bool:
     """Tell whether some value may nest deeper than `MAX_DEPTH`, going by the brackets in all."""
     flat = len(known) + [event.__class__ for event in known].count(Track)
-    if lines.count(b"{") + lines.count(b"[") <= flat + values.MAX_DEPTH:
+    # To find none is thirty times as fast as to count them, and most lines have none.
+    brackets = lines.count(b"{") + (lines.count(b"[") if b"[" in lines else 0)
+    if brackets <= flat + values.MAX_DEPTH:
         return False
     paths = [isinstance(event, Track) and isinstance(event.task, tuple) for event in known]
-    return lines.count(b"{") + lines.count(b"[") > flat + sum(paths) + values.MAX_DEPTH
+    return brackets > flat + sum(paths) + values.MAX_DEPTH
 
 
 def _is_one_each(lines: bytes, count: int) -> bool:

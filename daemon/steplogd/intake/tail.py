@@ -97,7 +97,9 @@ def read_chunk(path: Path, offset: int) -> Chunk:
     """
     known = min(offset, MARK_BYTES)
     with _opened(path) as (fd, status):
-        data = os.pread(fd, known + CHUNK_BYTES, offset - known)
+        # No more than there is: to make room for a whole chunk costs more than to read some lines.
+        there = max(status.st_size - offset, 0)
+        data = os.pread(fd, known + min(there, CHUNK_BYTES), offset - known)
     before, data = data[:known], data[known:]
     whole, has_more = _whole(data)
     modified_ts = status.st_mtime_ns // 1000
