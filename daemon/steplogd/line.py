@@ -13,6 +13,7 @@ from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING, Changes
 from steplogd.intake.tail import CHUNK_BYTES, Chunk
 from steplogd.presence import look
+from steplogd.recent import RecentRuns
 from steplogd.rounds import Rounds
 from steplogd.spools import Spools
 from steplogd.store.database import StoreError
@@ -106,6 +107,7 @@ class Line:
         self._idle_seconds = idle_seconds
         self.spools = Spools(home, run_logs.checkpoints())
         self._open: dict[str, _OpenRun] = {}
+        self._ended: RecentRuns[_OpenRun] = RecentRuns()
         self._failed: set[str] = set()
         self._too_large: set[str] = set()
         self._complained_of: set[str] = set()
@@ -200,7 +202,7 @@ class Line:
 
     def _fold(self, run_id: str, chunk: Chunk, notices: list[Malformed]) -> _Folded:
         self._failed.add(run_id)  # ahead of the store, until that is committed
-        run = self._open.get(run_id) or self._take_up(run_id)
+        run = self._open.get(run_id) or self._take_up_ended(run_id) or self._take_up(run_id)
         run.fold.apply(notices, chunk.modified_ts)
         run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
         run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
@@ -221,6 +223,13 @@ class Line:
         run = _OpenRun(folded, Fold(folded.state))
         self._open[run_id] = run
         self._rounds.hear([run_id])
+        return run
+
+    def _take_up_ended(self, run_id: str) -> _OpenRun | None:
+        run = self._ended.take(run_id)
+        if run is not None:
+            run.empty_since = None
+            self._open[run_id] = run
         return run
 
     def _take_up_failed(self) -> None:
@@ -244,6 +253,7 @@ class Line:
                 self.spools.note_folded(one.run_id, one.chunk)
             if one.run.folded.state.status != PROCESSING:
                 self._open.pop(one.run_id, None)
+                self._ended.keep(one.run_id, one.run, one.run.fold.weight)
 
     def _complain_of_set_aside(self, folded: _Folded) -> None:
         """Say once of each run that something was set aside, and when its spool is another."""

@@ -50,6 +50,18 @@ def test_a_run_goes_on_while_somebody_is_in_it() -> None:
     assert folding.state.status == "PROCESSING"
 
 
+def test_who_opens_a_run_again_changes_nobody_who_was_forgotten_before() -> None:
+    """Of thousands that came one after the other, the last one alone is written again."""
+    folding = fold()
+    for scribe in (Scribe("a"), Scribe("b"), Scribe("c")):
+        ended(scribe.line("join"), scribe.line("leave"), into=folding)
+    folding.take_changes()
+
+    fold(Scribe("d").line("join"), into=folding)
+
+    assert folding.take_changes().writers == {"c", "d"}
+
+
 def test_a_run_that_all_left_well_is_a_success() -> None:
     """Its end is the time of its last event."""
     a = Scribe()

@@ -156,8 +156,9 @@ class Membership:
         state.status, state.killed, state.message, state.end_ts = PROCESSING, False, "", None
         state.revision += 1
         for writer in state.members():
-            writer.status = ""
-            self.changes.writers.add(writer.w)
+            if writer.status:  # else it has been forgotten before, and there may be thousands
+                writer.status = ""
+                self.changes.writers.add(writer.w)
 
     def _vanish(self, member: Writer) -> None:
         status, message = (SUCCESS, "") if member.worker else (FAIL, KILLED_MESSAGE)
