@@ -202,7 +202,7 @@ class Line:
 
     def _fold(self, run_id: str, chunk: Chunk, notices: list[Malformed]) -> _Folded:
         self._failed.add(run_id)  # ahead of the store, until that is committed
-        run = self._open.get(run_id) or self._take_up_ended(run_id) or self._take_up(run_id)
+        run = self._open.get(run_id) or self._take_up(run_id)
         run.fold.apply(notices, chunk.modified_ts)
         run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
         run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
@@ -219,17 +219,12 @@ class Line:
         return run_id in self._too_large
 
     def _take_up(self, run_id: str) -> _OpenRun:
-        folded = self._run_logs.load(run_id)
-        run = _OpenRun(folded, Fold(folded.state))
+        run = self._ended.take(run_id)
+        if run is None:
+            folded = self._run_logs.load(run_id)
+            run = _OpenRun(folded, Fold(folded.state))
         self._open[run_id] = run
         self._rounds.hear([run_id])
-        return run
-
-    def _take_up_ended(self, run_id: str) -> _OpenRun | None:
-        run = self._ended.take(run_id)
-        if run is not None:
-            run.empty_since = None
-            self._open[run_id] = run
         return run
 
     def _take_up_failed(self) -> None:
