@@ -38,7 +38,8 @@ class Settings(msgspec.Struct, frozen=True):
         home: Where everything lies; "" for the usual place.
         grace_seconds: How long nobody is in a run before it ends.
         idle_seconds: How long a run of visitors alone is silent before it ends.
-        sweep_seconds: How often all spools are looked at for what no notification told.
+        sweep_seconds: How often all spools are looked at for what no notification told; more
+            seldom, once a minute at least, where there are many thousands on this machine's disk.
         shutdown_seconds: How long batches in flight are waited for at the end.
         min_free: Bytes of the home's disk that run logs do not grow into; without it, what tasks
             leave free: STEPLOG_MIN_FREE, else a twentieth of the disk and at most 64 MiB.
