@@ -66,15 +66,6 @@ def serving(home: Path, config: str = "") -> Iterator[Daemon]:
             popen.kill()
 
 
-def drain(home: Path) -> None:
-    """Fold all that is there, with no daemon afterwards."""
-    command = [sys.executable, "-m", "steplogd", "drain", "--json"]
-    environment = {**os.environ, "STEPLOG_HOME": str(home)}
-    subprocess.run(
-        command, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS
-    )
-
-
 def wait_until(is_so: Callable[[], bool], pause_seconds: float = 0.001) -> None:
     """Wait for something, but not for ever."""
     deadline = time.monotonic() + PATIENCE_SECONDS
