@@ -87,6 +87,43 @@ def test_a_batch_that_may_not_have_arrived_is_sent_again(
     assert arrived(mlflow_server, run, NUMBERS)
 
 
+@pytest.mark.parametrize("lost", range(6))
+def test_whichever_of_several_requests_did_not_arrive_is_missed(
+    proxy: Proxy,
+    mlflow_server: MlflowStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:
+    """One look proves four of them, and more are looked at before a mark is overwritten."""
+    monkeypatch.setattr("steplogd.delivery.mlflow_session.METRICS_PER_CALL", 1)
+    run, batch = make_run(), make_batch([0.5, 1.5, 2.5, 3.5, 4.5, 5.5])
+    session = connect(proxy, tmp_path).open(run)
+    asked = iter(range(len(batch)))
+    proxy.choose = lambda request: (
+        "an empty object" if "log-batch" in request.path and next(asked, None) == lost else None
+    )
+
+    with pytest.raises(Unavailable, match="yes to what it does not have"):
+        session.send(batch)
+    session.send(batch)
+
+    assert arrived(mlflow_server, run, batch)
+
+
+def test_four_requests_are_proved_by_one_look(proxy: Proxy, tmp_path: Path) -> None:
+    """A full batch of the backend: the run is read back once."""
+    backend = connect(proxy, tmp_path)
+    session = backend.open(make_run())
+    asked: list[str] = []
+    proxy.choose = lambda request: asked.append(request.path)
+
+    session.send(make_batch([0.5] * backend.limits.observations))
+
+    calls = [path.partition("?")[0].rpartition("/")[2] for path in asked]
+    assert calls == ["log-batch"] * 4 + ["get"]
+
+
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in (DRIP, HEADERS)])
 def test_a_run_whose_create_has_no_answer_is_one_in_the_end(
     proxy: Proxy, mlflow_server: MlflowStore, tmp_path: Path, fault: str

@@ -17,6 +17,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.values import to_json
+from steplogd.delivery.mlflow_metrics import Sample
 from steplogd.delivery.mlflow_names import (
     MAX_NAME,
     MAX_STEM,
@@ -29,9 +30,7 @@ from steplogd.delivery.naming import full_name
 from steplogd.delivery.value_forms import nearest_double, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from mlflow.entities import Metric
+    from collections.abc import Iterable, Iterator
 
     from steplogd.delivery.contract import Observation
 
@@ -40,6 +39,12 @@ MAX_PARAM: Final = 6000
 
 MAX_TAG: Final = 8000
 """The same for a tag."""
+
+PARAMS_PER_CALL: Final = 100
+"""How many params MLflow takes in one `log_batch`."""
+
+PARAM_CHARACTERS_PER_CALL: Final = 75_000
+"""Keeps a call below 1 MB, a proxy's usual limit, when each character takes 12 bytes as JSON."""
 
 NAME_TAG_PREFIX: Final = "steplog.name."
 """Before the digest of a name that was cut, in the tag that holds the whole name."""
@@ -87,7 +92,7 @@ class Layout:
     """
 
     def __init__(self) -> None:
-        self.metrics: list[Metric] = []
+        self.metrics: list[Sample] = []
         self.params: dict[str, str] = {}
         self.documents: dict[str, bytes] = {}
         self.integers: list[Observation] = []
@@ -109,19 +114,17 @@ class Layout:
 
 def lay_out(batch: Iterable[Observation], names: Names) -> Layout:
     """Sort observations into what MLflow has for them."""
-    from mlflow.entities import Metric
-
     layout = Layout()
     add = layout.metrics.append
     for seen in batch:
         value = seen.value
         if value.__class__ is float:  # nearly all; the rest of this module is for the others
-            add(Metric(names.of(seen.task, seen.key), value, seen.ts // 1000, seen.step))
+            add(Sample(names.of(seen.task, seen.key), value, seen.ts // 1000, seen.step))
         elif value.__class__ is int:
             number = nearest_double(value)
             if number != value:
                 layout.integers.append(seen)
-            add(Metric(names.of(seen.task, seen.key), number, seen.ts // 1000, seen.step))
+            add(Sample(names.of(seen.task, seen.key), number, seen.ts // 1000, seen.step))
         else:
             name = param_name(names.of(seen.task, seen.key, MAX_STEM), seen.step)
             layout.add_param(name, value, document_path("values", name), _document(seen))
@@ -136,6 +139,20 @@ def lay_out_parameters(parameters: dict[str, Any], names: Names) -> Layout:
         document = {"key": key, "value": value}
         layout.add_param(name, value, document_path("parameters", name), document)
     return layout
+
+
+def param_calls(params: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Cut params into what one call takes."""
+    call: dict[str, str] = {}
+    characters = 0
+    for name, value in params.items():
+        if len(call) == PARAMS_PER_CALL or (call and characters > PARAM_CHARACTERS_PER_CALL):
+            yield call
+            call, characters = {}, 0
+        call[name] = value
+        characters += len(name) + len(value)
+    if call:
+        yield call
 
 
 def keep_name(name: str, mapped: str, layout: Layout) -> tuple[str, str] | None:

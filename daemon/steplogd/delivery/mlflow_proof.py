@@ -2,33 +2,44 @@
 
 To `log_batch` MLflow answers `{}`, and so may anybody else. But the mark is a tag of the same
 request, stored after its metrics: once it is there, they are. It follows from what is sent, so that
-one that becomes visible late proves as much when the batch is sent again.
+one that becomes visible late proves as much when the batch is sent again. Requests that follow one
+another have marks of different names, so that some of them are proved by one look.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from steplogd.delivery.contract import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 DELIVERED_TAG: Final = "steplog.delivered"
-"""The tag with the position that a run has been delivered to, and a digest of the last batch."""
+"""The tag with the position that a run has been delivered to, and a digest of the last metrics."""
+
+MARKS: Final = 4
+"""How many requests are proved by one look, which costs the server a sixth of a request."""
 
 _MAX_NAMED: Final = 3
 
 
-def mark(position: int, metrics: Sequence[Metric]) -> str:
-    """Return the mark of metrics, the last of which stands at this position of the run log."""
-    seen = [(metric.key, metric.value, metric.timestamp, metric.step) for metric in metrics]
-    return f"{position} {hashlib.sha256(repr(seen).encode()).hexdigest()[:16]}"
+def mark_name(following: int) -> str:
+    """Return the tag that marks a request which so many others of the same batch follow.
+
+    The last one's is that which names how far the run has been delivered.
+    """
+    number = following % MARKS
+    return f"{DELIVERED_TAG}.{number}" if number else DELIVERED_TAG
+
+
+def mark(position: int, digest: str) -> str:
+    """Return the mark of metrics, in a batch that ends at this position of the run log."""
+    return f"{position} {digest}"
 
 
 def position_in(tags: Mapping[str, str]) -> int:

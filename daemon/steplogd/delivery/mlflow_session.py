@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -21,26 +21,25 @@ from steplogd.delivery.mlflow_entities import (
     keep_name,
     lay_out,
     lay_out_parameters,
+    param_calls,
 )
 from steplogd.delivery.mlflow_errors import is_gone, translated
+from steplogd.delivery.mlflow_metrics import digest, encoded, request_metrics
 from steplogd.delivery.mlflow_points import DOCUMENTS, DOCUMENTS_TAG, MESSAGE_TAG, final_state
-from steplogd.delivery.mlflow_proof import DELIVERED_TAG, Owed, mark, position_in, prove
+from steplogd.delivery.mlflow_proof import Owed, mark, mark_name, position_in, prove
 from steplogd.delivery.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
     from steplogd.delivery.contract import Observation, Point, RunInfo
+    from steplogd.delivery.mlflow_metrics import Sample
 
 METRICS_PER_CALL: Final = 999
-PARAMS_PER_CALL: Final = 100
 """What MLflow takes in one `log_batch`: 1,000 items in all, and a mark goes with the metrics."""
-
-PARAM_CHARACTERS_PER_CALL: Final = 75_000
-"""Keeps a call below 1 MB, a proxy's usual limit, when each character takes 12 bytes as JSON."""
 
 MAX_NAMES_SAID: Final = 10
 """How many changed names one line of the log shows; MLflow has them all."""
@@ -148,18 +147,29 @@ class MlflowSession:
             documents[path] = content
         self._upload(mlflow_id, documents)
 
-    def _log_metrics(self, mlflow_id: str, metrics: list[Metric], position: int) -> None:
-        from mlflow.entities import RunTag
+    def _log_metrics(self, mlflow_id: str, metrics: list[Sample], position: int) -> None:
+        calls = [
+            metrics[start : start + METRICS_PER_CALL]
+            for start in range(0, len(metrics), METRICS_PER_CALL)
+        ]
+        if self._is_remote:
+            self._request_metrics(mlflow_id, calls, position)
+            return
+        client: Any = self._client  # it says that it takes its own metrics alone
+        for call in calls:
+            client.log_batch(mlflow_id, metrics=call, synchronous=True)
 
+    def _request_metrics(self, mlflow_id: str, calls: list[list[Sample]], position: int) -> None:
+        """Ask a server to log metrics, each call with a mark that is owed from then on."""
         tags = self._found.data.tags if self._found else {}
         position = max(position, position_in(tags))
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            if start:
+        for following, call in zip(reversed(range(len(calls))), calls, strict=True):
+            name = mark_name(following)
+            if name in self._owed.tags:
                 self._prove(mlflow_id)  # the next mark takes the place of the one before
-            some = metrics[start : start + METRICS_PER_CALL]
-            self._owed.tags[DELIVERED_TAG] = text = mark(position, some)
-            marks = [RunTag(DELIVERED_TAG, text)]
-            self._client.log_batch(mlflow_id, metrics=some, tags=marks, synchronous=True)
+            metrics = encoded(call)
+            self._owed.tags[name] = text = mark(position, digest(metrics))
+            request_metrics(self._client, mlflow_id, metrics, {name: text})
 
     def _prove(self, mlflow_id: str) -> None:
         """Make sure that a server has what it said it took."""
@@ -190,7 +200,7 @@ class MlflowSession:
     def _log_params(self, mlflow_id: str, layout: Layout) -> set[str]:
         """Log what can be logged, note what cannot among the conflicts; return what was taken."""
         taken: set[str] = set()
-        for params in _param_calls(layout.params):
+        for params in param_calls(layout.params):
             refused = self._log_some_params(mlflow_id, params)
             layout.conflicts += refused.values()
             taken |= params.keys() - refused.keys()
@@ -276,17 +286,3 @@ class MlflowSession:
 def _refuse(conflicts: list[str]) -> None:
     if conflicts:
         raise Refused("; ".join(conflicts))
-
-
-def _param_calls(params: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Cut params into what one call takes."""
-    call: dict[str, str] = {}
-    characters = 0
-    for name, value in params.items():
-        if len(call) == PARAMS_PER_CALL or (call and characters > PARAM_CHARACTERS_PER_CALL):
-            yield call
-            call, characters = {}, 0
-        call[name] = value
-        characters += len(name) + len(value)
-    if call:
-        yield call
