@@ -26,7 +26,7 @@ QUESTIONS: Final = [
     if (HERE / f"{name}.py").exists()
 ]
 # Those need environments of peers.
-BESIDE_PEERS: Final = {"emit", "training"}
+BESIDE_PEERS: Final = {"emit", "training", "deliver"}
 # A question that takes longer hangs; all together are meant to take 40 minutes.
 PATIENCE_SECONDS: Final = 1_200
 

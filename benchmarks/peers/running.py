@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from benchmarks.frame.environments import ROOT, Environment, Unavailable
 from benchmarks.peers.contenders import Contender, prepare
@@ -129,44 +129,69 @@ def stage(contenders: Iterable[Contender]) -> Iterator[Stage]:
             return
         with contextlib.ExitStack() as stack:
             try:
-                made.server_url = stack.enter_context(mlflow_server(mlflow, Path(name)))
+                made.server_url = stack.enter_context(mlflow_server(mlflow, Path(name))).url
             except Unavailable as error:
                 made.server_error = str(error)
             yield made
 
 
+class Server(NamedTuple):
+    """A running server: its URL, and the process that all of its processes descend from."""
+
+    url: str
+    process: int
+
+
 @contextlib.contextmanager
-def mlflow_server(environment: Environment, folder: Path) -> Iterator[str]:
-    """Run `mlflow server` as its documentation starts it, with SQLite behind it."""
+def mlflow_server(
+    environment: Environment, folder: Path, store_uri: str = "", packages: Path | None = None
+) -> Iterator[Server]:
+    """Run `mlflow server` as its documentation starts it, for as long as the block lasts.
+
+    Args:
+        environment: Has MLflow.
+        folder: Where it works.
+        store_uri: The database behind it; "" is SQLite in the folder.
+        packages: A folder with what it imports besides.
+
+    Raises:
+        Unavailable: It does not start.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    store = ["--backend-store-uri", store_uri or f"sqlite:///{folder / 'server.db'}"]
     command = ["server", "--host", "127.0.0.1", "--port", str(port), *store]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    variables = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Of its jobs nobody here wants any; their seven processes take half a minute to start.
+    variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    if packages:
+        variables["PYTHONPATH"] = str(packages)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [environment.python, "-m", "mlflow", *command],
             cwd=folder,
-            env=os.environ | quiet,
+            env=os.environ | variables,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
+        _wait_until_healthy(f"http://127.0.0.1:{port}", process)
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         _end_session(process)
 
 
-def _wait_until_healthy(url: str) -> None:
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + STARTING_SECONDS
     while True:
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
+            if process.poll() is not None:
+                raise Unavailable("the MLflow server ended at once") from None
             if time.monotonic() > end:
                 raise Unavailable(
                     f"the MLflow server did not start in {STARTING_SECONDS} s"
