@@ -65,7 +65,7 @@ def deliver(notebook: Notebook) -> None:
     rounds: Rounds = {}
     failed: dict[tuple[str, int, str], str] = {}
     with places() as found, processes() as pools:
-        for number in range(notebook.size(4, 1)):
+        for number in range(notebook.size(3, 1)):
             for place in found:
                 for runs in THREADS:
                     if not place.error:
