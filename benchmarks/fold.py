@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.foldfloor import floor
 from benchmarks.frame.answer import Row
+from benchmarks.frame.fold_floor import floor
 from benchmarks.frame.processes import memory_mb
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure, ratios
@@ -62,6 +62,9 @@ class Layout(msgspec.Struct, frozen=True):
         return self.runs * self.lines
 
 
+EMPTY: Final = Layout("empty", 0, 0)
+
+
 def layouts(notebook: Notebook) -> list[Layout]:
     """Return what is folded; the first one is what the goals are judged by."""
     share = notebook.size(1, 100)
@@ -100,7 +103,7 @@ def fold(notebook: Notebook) -> None:
 def _rounds(notebook: Notebook, layout: Layout) -> Rounds:
     """Return the seconds of each round."""
     rounds: Rounds = {"floor": [], "floor of 50": [], "steplog": []}
-    with _home(layout) as home, _home(None) as empty:
+    with _home(layout) as home, _home(EMPTY) as empty:
         for number in range(notebook.size(3, 1)):
             notebook.say(f"{layout.name}, round {number + 1}")
             rounds["floor"].append(floor(home))
@@ -204,13 +207,12 @@ def in_process(home: Path) -> float:
 
 
 @contextlib.contextmanager
-def _home(layout: Layout | None) -> Iterator[Path]:
-    """Make a home with spools of this layout, or with none."""
+def _home(layout: Layout) -> Iterator[Path]:
+    """Make a home with spools of this layout."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         spools = Path(folder, "spool")
         spools.mkdir()
-        for run in range(layout.runs if layout else 0):
-            assert layout
+        for run in range(layout.runs):
             with spools.joinpath(f"run-{run}.jsonl").open("wb") as spool:
                 spool.writelines(_pieces(layout))
         yield Path(folder)
