@@ -152,7 +152,7 @@ def _kill(notebook: Notebook, there: Stage, found: Found, contender: Contender) 
 
 def _kept_percent(notebook: Notebook, there: Stage, contender: Contender, what: str) -> float:
     with there.folder() as folder:
-        options = {"calls": min(notebook.size(1_000, 100), contender.most_calls), "seconds": 0.3}
+        options = {"calls": min(notebook.size(1_000, 100), contender.most_calls), "seconds": 0.5}
         calls = there.run_in(folder, contender, what, **options)
         return float(there.run_in(folder, contender, "count") / calls * 100)
 
