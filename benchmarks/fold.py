@@ -62,6 +62,10 @@ class Layout(msgspec.Struct, frozen=True):
         return self.runs * self.lines
 
 
+FLOORS: Final = {
+    "floor": "decode_lines and insert",
+    "floor of 50": "decode_lines and insert, 50 rows a statement",
+}
 EMPTY: Final = Layout("empty", 0, 0)
 
 
@@ -88,12 +92,9 @@ def fold(notebook: Notebook) -> None:
     found = {layout: _rounds(notebook, layout) for layout in layouts(notebook)}
     first, *_ = found
     _tell(notebook, found)
-    notebook.at_least(
-        "of the floor of decode_lines and insert, one run",
-        60,
-        "%",
-        100 * statistics.median(_shares(found[first], "floor")),
-    )
+    for base, asks in FLOORS.items():
+        share = statistics.median(_shares(found[first], base))
+        notebook.at_least(f"of the floor of {asks}, one run", 60, "%", 100 * share)
     rate = first.events / statistics.median(found[first]["steplog"])
     notebook.at_least("from spool to committed run log, one run", 300_000, "events/s", rate)
     _long_run(notebook)
@@ -103,14 +104,17 @@ def fold(notebook: Notebook) -> None:
 def _rounds(notebook: Notebook, layout: Layout) -> Rounds:
     """Return the seconds of each round."""
     rounds: Rounds = {"floor": [], "floor of 50": [], "steplog": []}
+    starts = []
     with _home(layout) as home, _home(EMPTY) as empty:
         for number in range(notebook.size(3, 1)):
             notebook.say(f"{layout.name}, round {number + 1}")
             rounds["floor"].append(floor(home))
-            start_seconds, _ = drain(empty)
-            seconds, _ = drain(home)
-            rounds["steplog"].append(max(seconds - start_seconds, 1e-3))
+            starts.append(drain(empty)[0])
+            rounds["steplog"].append(drain(home)[0])
             rounds["floor of 50"].append(floor(home, ROWS_A_STATEMENT))
+    start_seconds = statistics.median(starts)
+    # In tiny sizes nothing may be left.
+    rounds["steplog"] = [max(one - start_seconds, 1e-3) for one in rounds["steplog"]]
     return rounds
 
 
