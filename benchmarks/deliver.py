@@ -65,6 +65,11 @@ def deliver(notebook: Notebook) -> None:
     rounds: Rounds = {}
     failed: dict[tuple[str, int, str], str] = {}
     with places() as found, processes() as pools:
+        for place in found:
+            if not place.error:
+                # What workers of a server do once, at their first request, is nobody's.
+                notebook.say(f"{place.name}, a warm-up")
+                _turn(place, Load(place.server_url, 8, 1), 0, pools, {}, {})
         for number in range(notebook.size(3, 1)):
             for place in found:
                 for runs in THREADS:
