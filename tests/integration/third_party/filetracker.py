@@ -108,7 +108,16 @@ class ReadableFileSession(FileSession):
         path = Path(self._backend.path)
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
-                told = json.loads(line)
-                if told["run"] == self._run.run_id and "at" in told:
+                told = _told(line)
+                if told.get("run") == self._run.run_id and "at" in told:
                     value = json.dumps(told["value"])
                     yield Point("metric", told["key"], told["step"], value=value)
+
+
+def _told(line: bytes) -> dict[str, Any]:
+    """Return what a line says; half a line that a kill left, or the end of one, says nothing."""
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return told

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from tests.conftest import wait_until
+from tests.daemon import arrivals
 from tests.torture.torture import torture
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def _end(house: House, daemon: Daemon, writers: list[Writer], kills: int) -> Non
 
 def _sent_again(house: House) -> int:
     """Return how many observations came to the backend beyond the first time."""
-    with (house.home / "arrived.jsonl").open("rb") as lines:
-        told = [json.loads(line) for line in lines]
+    told = arrivals(house.home / "arrived.jsonl")
     times = Counter((one["run"], one["at"]) for one in told if "at" in one)
     return times.total() - len(times)
 
