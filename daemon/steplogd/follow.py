@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0
-_SWEEP_REST: Final = 1000  # times as long as one takes: there may be many thousands of spools
+_SWEEP_REST: Final = 2000  # times as long as one takes: there may be many thousands of spools
 _LONGEST_REST_SECONDS: Final = 60.0
 _CHECKS_PER_GRACE: Final = 2
 _UNLISTED: Final = "spools cannot be listed"

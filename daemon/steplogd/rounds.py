@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-CHECKS_PER_ROUND: Final = 60
+CHECKS_PER_ROUND: Final = 120
 """In how many checks everybody has a turn. To ask for the locks of a thousand runs in each check
 takes a tenth of a slow core; that one is closed the kernel tells by itself, but not for sure."""
 
