@@ -18,6 +18,7 @@ import msgspec
 
 from benchmarks.frame.answer import Row
 from benchmarks.frame.fold_floor import floor
+from benchmarks.frame.folding import fold_all
 from benchmarks.frame.processes import memory_mb
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure, ratios
@@ -203,10 +204,8 @@ def in_process(home: Path) -> float:
     _forget(home)
     with contextlib.closing(Database(home / "steplog.db")) as database:
         line = Line(home, RunLogs(database), 2, 3600)
-        start, left = time.perf_counter(), line.spools.grown()
-        while left:
-            done = line.run(left)
-            left = [*done.skipped, *done.unfinished]
+        start = time.perf_counter()
+        fold_all(line)
         return time.perf_counter() - start
 
 

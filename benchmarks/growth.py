@@ -17,6 +17,7 @@ import steplog
 from benchmarks.frame.answer import Row
 from benchmarks.frame.daemon import BEGINNING, POINT, new_home
 from benchmarks.frame.fits import LINEAR, exponent, growth, large_exponent
+from benchmarks.frame.folding import fold_all
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure
 from benchmarks.rest import write_finished
@@ -71,10 +72,7 @@ class House:
 
     def fold(self) -> None:
         """Fold all that is there, and end the runs that are over."""
-        run_ids = self.line.spools.grown()
-        while run_ids:
-            done = self.line.run(run_ids)
-            run_ids = [*done.skipped, *done.unfinished]
+        fold_all(self.line)
         for _ in range(2):
             self.line.end_runs(time.monotonic(), time.time())
 

@@ -21,6 +21,7 @@ from benchmarks.frame.daemon import (
     serving,
     wait_until,
 )
+from benchmarks.frame.folding import fold_all
 from benchmarks.frame.processes import descriptor_count, memory_mb, thread_count
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure
@@ -145,8 +146,7 @@ def fold_finished(home: Path) -> None:
     take(database, dict)
     run_logs, documents = RunLogs(database), Documents(database)
     line = Line(home, run_logs, grace_seconds=0.0, idle_seconds=3600.0)
-    while run_ids := line.spools.grown():
-        line.run(run_ids)
+    fold_all(line)
     for _ in range(2):
         line.end_runs(time.monotonic(), time.time())
     for run_no, _, position, revision in documents.outdated():
