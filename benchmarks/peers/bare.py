@@ -12,6 +12,13 @@ from benchmarks.peers.values import LOSS, TEN, line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.peers.values import Tracker
+
+
+def begin(folder: Path, setting: str) -> Tracker:
+    """Begin with the bare write, or with msgspec before it."""
+    return BareMsgspec(folder) if setting == "msgspec" else BareWrite(folder)
+
 
 class BareWrite:
     """Appends the same line again and again."""
