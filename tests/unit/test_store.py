@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from steplogd.core.fold import Fold
+from steplogd.core.state import RunState
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import SCHEMA_VERSION, Database, StoreError, StoreUnusable
 from steplogd.store.run_logs import ROWS_A_STATEMENT, FoldedRun, RunLogs
@@ -15,8 +17,6 @@ from tests.lines import Scribe, fold, line
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from steplogd.core.fold import Fold
 
 
 def commit(database: Database, folding: Fold, offset: int = 0) -> int:
@@ -65,6 +65,14 @@ def test_a_run_is_loaded_as_it_was_committed(database: Database) -> None:
 
     assert loaded == FoldedRun(run_no, folding.state, 77)
     assert RunLogs(database).checkpoints() == {"r": (77, b"")}
+
+
+def test_checkpoints_come_as_the_runs_lie_in_the_store(database: Database) -> None:
+    """In the order of their numbers: by their ids, each would be a jump, and a page to read."""
+    for run_id in ("c", "a", "b"):
+        commit(database, Fold(RunState(run_id)), offset=7)
+
+    assert list(RunLogs(database).checkpoints()) == ["c", "a", "b"]
 
 
 def test_a_run_is_loaded_as_it_was_committed_after_its_end(database: Database) -> None:
