@@ -69,6 +69,7 @@ class Follower:
         self._on_advance = on_advance
         self._on_end = on_end
         self._one_thread = CapacityLimiter(1)
+        self._one_fold = anyio.Lock()  # what two had marked at once, each would read
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
         self._troubles: dict[str, str] = {}
@@ -102,7 +103,8 @@ class Follower:
         """Fold what is marked."""
         while not self._stop.is_set():
             await self._has_dirty.wait()
-            await self._fold_once()
+            async with self._one_fold:
+                await self._fold_once()
 
     async def end_runs(self) -> None:
         """End the runs that nobody is in any more."""
@@ -117,9 +119,8 @@ class Follower:
             OSError: The spools cannot be listed.
         """
         sizes = await self.in_line(self._line.spools.sizes)
-        while run_ids := await self.in_line(self._line.spools.unfolded, sizes):
-            self._mark(run_ids)
-            await self._fold_once()
+        while not await self._has_folded(sizes):
+            pass
         await self._end_once(everyone=True)
         leaving = await self.in_line(self._line.leaving)
         while leaving := leaving & await self.in_line(self._line.leaving):
@@ -159,6 +160,14 @@ class Follower:
             return self._line.spools.grown()
         finally:
             self._sweep_took_seconds = time.thread_time() - began
+
+    async def _has_folded(self, sizes: dict[str, int]) -> bool:
+        """Tell whether all is folded up to these sizes; fold a piece of what is not."""
+        async with self._one_fold:
+            if run_ids := await self.in_line(self._line.spools.unfolded, sizes):
+                self._mark(run_ids)
+                await self._fold_once()
+        return not run_ids
 
     async def _fold_once(self) -> None:
         """Fold a piece of all that is marked; what is left of it stays marked."""

@@ -1,0 +1,76 @@
+"""Who folds when: the stage that always does, and whoever waits for all that is there."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from steplogd.config import load_config
+from steplogd.follow import Follower
+from steplogd.home_disk import HomeDisk
+from steplogd.line import Line
+from steplogd.spools import Spools
+from steplogd.store.database import Database
+from steplogd.store.run_logs import RunLogs
+from tests.conftest import DEADLINE_SECONDS
+from tests.guard import RULES
+from tests.lines import Scribe, append
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from steplog.events import Malformed
+    from steplogd.intake.tail import Chunk
+
+pytestmark = RULES
+RUN_IDS = [f"r{number}" for number in range(30)]
+
+
+class Listed(Spools):
+    """Spools that keep a list of what is read."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, {})
+        self.reads: list[str] = []
+
+    def read(self, run_id: str) -> tuple[Chunk, list[Malformed]] | None:
+        """Read it, and list it."""
+        self.reads.append(run_id)
+        return super().read(run_id)
+
+
+@pytest.fixture
+def line(home: Path) -> Iterator[Line]:
+    """Yield a line over spools of a point each, that folds one spool in a pass."""
+    for run_id in RUN_IDS:
+        append(home, run_id, Scribe().track())
+    with contextlib.closing(Database(home / "steplog.db")) as database:
+        line = Line(home, RunLogs(database), 2, 3600)
+        line.spools = Listed(home)
+        yield line
+
+
+async def test_who_waits_beside_who_folds_reads_no_spool_again(
+    home: Path, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of both has marked and folds, piece after piece, the other leaves to it."""
+    monkeypatch.setattr("steplogd.line.PASS_BYTES", 1)
+    config = await to_thread.run_sync(load_config, None)
+    stop, disk = anyio.Event(), HomeDisk(home, 0)
+    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
+
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as stages:
+            follower._mark(RUN_IDS)
+            stages.start_soon(follower.fold)
+            await follower.caught_up()
+            stop.set()
+            follower.wake()
+
+    assert isinstance(line.spools, Listed)
+    assert sorted(line.spools.reads) == sorted(RUN_IDS)
