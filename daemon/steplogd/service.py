@@ -1,4 +1,4 @@
-"""The service: wires follower, store and exporters, and says in which order they stop."""
+"""The service: wires follower, store and deliveries, and says in which order they stop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
-from steplogd.delivery.courier import Courier
-from steplogd.delivery.exporter import Exporter
+from steplogd.deliveries import Deliveries
 from steplogd.documents import DocumentWriter
 from steplogd.follow import Follower
 from steplogd.home_disk import HomeDisk
@@ -29,9 +28,8 @@ from steplogd.store.run_logs import RunLogs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 
-    from steplogd.config import BackendConfig, Config
+    from steplogd.config import Config
 
-_DELIVERY_CHECK_SECONDS: Final = 0.1
 _DOCUMENT_RETRY_SECONDS: Final = 30.0
 _ALL_DOCUMENTS_RETRY_SECONDS: Final = (
     1.0  # the disk or the store is in the way, and soon may not be
@@ -76,8 +74,6 @@ class Service:
         self._stop = anyio.Event()
         self._stop_at = float("inf")
         self._database: Database | None = None
-        self._exporters: list[Exporter] = []
-        self._couriers: list[Courier] = []
         self._unwritten: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
@@ -113,8 +109,8 @@ class Service:
             open_runs=await in_line(line.open_count),
             leaving=bool(await in_line(line.leaving)),
             backends=[
-                await to_thread.run_sync(self._cursors.backlog, exporter.name)
-                for exporter in self._exporters
+                await to_thread.run_sync(self._cursors.backlog, name)
+                for name in self._deliveries.names
             ],
         )
 
@@ -129,7 +125,7 @@ class Service:
         """
         await self._follower.caught_up()
         await self._write_documents()
-        await self.delivered([exporter.name for exporter in self._exporters])
+        await self.delivered(self._deliveries.names)
 
     async def delivered(self, backends: Collection[str]) -> None:
         """Wait until these backends have all that is folded now.
@@ -137,17 +133,7 @@ class Service:
         Raises:
             StoreError: The store cannot be read now.
         """
-        for exporter in self._exporters:
-            if exporter.name in backends:
-                await self._delivered(exporter)
-
-    async def _delivered(self, exporter: Exporter) -> None:
-        owed = await to_thread.run_sync(self._cursors.owed, exporter.name)
-        while owed:
-            exporter.wake(owed)
-            with anyio.move_on_after(_DELIVERY_CHECK_SECONDS):
-                await exporter.is_idle.wait()
-            owed = await to_thread.run_sync(self._cursors.still_owed, exporter.name, owed)
+        await self._deliveries.delivered(backends)
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
@@ -155,8 +141,8 @@ class Service:
             async with anyio.create_task_group() as stages:
                 for stage in self._stages():
                     stages.start_soon(stage)
-                names = [exporter.name for exporter in self._exporters]
-                _log.info("serving", home=str(self._config.home), backends=names)
+                backends = self._deliveries.names
+                _log.info("serving", home=str(self._config.home), backends=backends)
                 try:
                     yield
                 finally:
@@ -168,7 +154,6 @@ class Service:
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Name all that runs at once; each ends soon after the stop event is set."""
         follower = self._follower
-        exporters = [functools.partial(exporter.run, self._stop) for exporter in self._exporters]
         return [
             follower.watch,
             follower.sweep,
@@ -176,7 +161,7 @@ class Service:
             follower.end_runs,
             self._write_documents_forever,
             self._watch_store,
-            *exporters,
+            functools.partial(self._deliveries.run, self._stop),
         ]
 
     def _open(self) -> None:
@@ -188,8 +173,9 @@ class Service:
             make_folder(spool_folder(config.home))
         database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
         self._database = database
-        take(database, lambda: dict(list_spools(spool_folder(config.home))))
         self._cursors = Cursors(database)
+        self._deliveries = Deliveries(config.home, self._cursors, settings)
+        take(database, lambda: dict(list_spools(spool_folder(config.home))))
         run_logs = RunLogs(database)
         self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
         disk = HomeDisk(config.home, settings.min_free)
@@ -198,39 +184,22 @@ class Service:
             self._line,
             disk,
             self._stop,
-            on_advance=self._wake_exporters,
+            on_advance=self._deliveries.wake,
             on_end=lambda: self._has_ended.set(),
         )
         self._documents = DocumentWriter(config.home, Documents(database), disk)
         self._cursors.configure([(backend.name, backend.type) for backend in config.backends])
-        for backend in config.backends:
-            self._add(backend)
-
-    def _add(self, backend_config: BackendConfig) -> None:
-        name, backend = backend_config.name, backend_config.build(self._config.home)
-        courier = Courier(name, backend, self._cursors)
-        self._couriers.append(courier)
-        sweep_seconds = self._settings.sweep_seconds
-        parallel_runs = backend.limits.parallel_runs
-        exporter = Exporter(name, courier, self._cursors, parallel_runs, sweep_seconds)
-        self._exporters.append(exporter)
+        self._deliveries.add(config.backends)
 
     async def _close(self) -> None:
         """Close what can be closed; a backend that hangs is left to the end of the process."""
+        if self._database is None:
+            return
         left = min(self._stop_at - anyio.current_time(), self._settings.shutdown_seconds)
         with anyio.move_on_after(max(left, _LEAST_CLOSE_SECONDS)):
-            async with anyio.create_task_group() as closing:
-                for courier in self._couriers:
-                    closing.start_soon(self._close_courier, courier)
-        if self._database is not None:
-            with anyio.move_on_after(_LEAST_CLOSE_SECONDS):
-                await to_thread.run_sync(_put_away, self._database, abandon_on_cancel=True)
-
-    async def _close_courier(self, courier: Courier) -> None:
-        try:
-            await to_thread.run_sync(courier.close, abandon_on_cancel=True)
-        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
-            _log.warning("backend cannot be closed", backend=courier.name, reason=repr(error))
+            await self._deliveries.close()
+        with anyio.move_on_after(_LEAST_CLOSE_SECONDS):
+            await to_thread.run_sync(_put_away, self._database, abandon_on_cancel=True)
 
     def _begin_to_stop(self) -> None:
         self._stop_at = anyio.current_time() + self._settings.shutdown_seconds
@@ -273,10 +242,6 @@ class Service:
             if self._database is not None:
                 await to_thread.run_sync(self._database.check)
             await self._follower.pause(_STORE_CHECK_SECONDS)
-
-    def _wake_exporters(self, run_nos: set[int]) -> None:
-        for exporter in self._exporters:
-            exporter.wake(run_nos)
 
 
 def _retry_seconds(unwritten: dict[str, str]) -> float | None:
