@@ -35,14 +35,19 @@ def steplogd(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *arguments: str, program: str = "") -> Iterator[Process]:
-    """Serve a home with `steplogd run`, or with a program of Python, for the block's duration."""
+def serving(
+    home: Path, *arguments: str, program: str = "", until: bytes = b'"serving"'
+) -> Iterator[Process]:
+    """Serve a home with `steplogd run`, or with a program of Python, for the block's duration.
+
+    It begins when the log has these words.
+    """
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}.log"
     log.write_bytes(b"")
     process = _start(home, arguments, program, log)
     try:
-        wait_until(lambda: b'"serving"' in log.read_bytes() or process.poll() is not None)
+        wait_until(lambda: until in log.read_bytes() or process.poll() is not None)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

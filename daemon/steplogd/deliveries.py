@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -10,6 +11,7 @@ from anyio import to_thread
 
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
+from steplogd.glance import BackendGlance
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,6 +71,7 @@ class Deliveries:
         self._cursors = cursors
         self._settings = settings
         self._deliveries: list[Delivery] = []
+        self._behind: dict[str, int] = {}
 
     @property
     def exporters(self) -> list[Exporter]:
@@ -111,6 +114,26 @@ class Deliveries:
         for exporter in self.exporters:
             if exporter.name in backends:
                 await self._delivered(exporter)
+
+    async def count_behind(self) -> None:
+        """Count anew how many observations each backend is owed; asks after no finished run.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
+        for exporter in self.exporters:
+            name, run_nos = exporter.name, exporter.behind()
+            count = functools.partial(self._cursors.observations_behind, name, run_nos)
+            self._behind[name] = (
+                await to_thread.run_sync(count, abandon_on_cancel=True) if run_nos else 0
+            )
+
+    def glance(self) -> list[BackendGlance]:
+        """Return how far each backend was when that was counted last."""
+        return [
+            BackendGlance(exporter.name, self._behind.get(exporter.name), exporter.failure())
+            for exporter in self.exporters
+        ]
 
     async def close(self) -> None:
         """Close all backends at once; cancelled, leave those that hang to the process's end."""

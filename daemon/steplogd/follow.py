@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -47,6 +48,10 @@ class Follower:
         stop: The stop event.
         on_advance: Called with the numbers of runs whose log grew or changed.
         on_end: Called when the document of some run is missing or outdated.
+
+    Attributes:
+        is_following: Set once all spools are known, and what comes to them is told or swept for.
+        thread: The thread that has the line, or had it last.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class Follower:
         self._on_end = on_end
         self._one_thread = CapacityLimiter(1)
         self._one_fold = anyio.Lock()  # what two had marked at once, each would read
+        self.thread = 0
+        self.is_following = anyio.Event()
+        self._is_armed = False  # the kernel watches, or it is decided to look often
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
         self._troubles: dict[str, str] = {}
@@ -82,11 +90,12 @@ class Follower:
         try:
             async for run_ids in watch(self._folder, self._stop, self._make_folder):
                 self._mark(run_ids)
+                self._is_armed = True
                 if not run_ids:
                     self._is_all_due = True
                     await self._sweep_once()
         except OSError as error:
-            self._hears = False
+            self._hears, self._is_armed = False, True
             _log.warning("no notifications: sweeping every second instead", reason=str(error))
             await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
 
@@ -129,7 +138,19 @@ class Follower:
 
     async def in_line(self, function: Callable[..., R], *arguments: object) -> R:
         """Call something that uses the line, in a thread, when nobody else does."""
-        return await to_thread.run_sync(function, *arguments, limiter=self._one_thread)
+        return await to_thread.run_sync(
+            self._in_line, function, arguments, limiter=self._one_thread
+        )
+
+    async def have_turn(self, function: Callable[[], None]) -> None:
+        """Call something that leaves the line alone when the line is free; may be cancelled."""
+        await to_thread.run_sync(
+            self._in_line, function, (), limiter=self._one_thread, abandon_on_cancel=True
+        )
+
+    def troubles(self) -> list[str]:
+        """Return what is tried again all the time, and why it could not be done."""
+        return [f"{trouble}: {reason}" for trouble, reason in self._troubles.items()]
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than until told to stop."""
@@ -140,6 +161,10 @@ class Follower:
         """Let stages that wait for something to do look whether they should stop."""
         self._has_dirty.set()
 
+    def _in_line(self, function: Callable[..., R], arguments: tuple[object, ...]) -> R:
+        self.thread = threading.get_ident()
+        return function(*arguments)
+
     async def _sweep_every(self, seconds: float) -> None:
         while not self._stop.is_set():
             await self._sweep_once()
@@ -147,12 +172,15 @@ class Follower:
             await self.pause(max(seconds, rest_seconds if self._hears else 0))
 
     async def _sweep_once(self) -> None:
+        is_armed = self._is_armed
         try:
             self._mark(await self.in_line(self._grown))
         except OSError as error:
             self._say_once(_UNLISTED, str(error))
         else:
             self._say_mended(_UNLISTED)
+            if is_armed:
+                self.is_following.set()
 
     def _grown(self) -> list[str]:
         began = time.thread_time()

@@ -15,9 +15,11 @@ from steplog.home import database_path, make_folder, spool_folder
 from steplogd.deliveries import Deliveries
 from steplogd.documents import DocumentWriter
 from steplogd.follow import Follower
+from steplogd.glance import Glance
 from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.line import Line
+from steplogd.progress import Progress
 from steplogd.shared_home import share
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
@@ -62,6 +64,9 @@ class Remaining(msgspec.Struct, frozen=True):
 
 class Service:
     """One daemon over one home.
+
+    Attributes:
+        progress: Whether it gets on; there once it has started.
 
     Args:
         config: What to run with; the home is made when absent.
@@ -113,6 +118,27 @@ class Service:
                 for name in self._deliveries.names
             ],
         )
+
+    async def followed(self) -> None:
+        """Wait until all spools are known, and what is appended to them from now on is heard of."""
+        await self._follower.is_following.wait()
+
+    def glance(self) -> Glance:
+        """Return how it is, as far as that is known without looking."""
+        return Glance(
+            open_runs=self._line.open_count(),
+            left_bytes=self._line.spools.left_bytes,
+            backends=self._deliveries.glance(),
+            troubles=self._follower.troubles(),
+        )
+
+    async def look(self) -> None:
+        """Look at what `glance` does not know without; costs next to nothing.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
+        await self._deliveries.count_behind()
 
     async def drained(self) -> None:
         """Wait until all that is in the spools now is folded, and every backend has it.
@@ -187,6 +213,7 @@ class Service:
             on_advance=self._deliveries.wake,
             on_end=lambda: self._has_ended.set(),
         )
+        self.progress = Progress(self._follower, database)
         self._documents = DocumentWriter(config.home, Documents(database), disk)
         self._cursors.configure([(backend.name, backend.type) for backend in config.backends])
         self._deliveries.add(config.backends)

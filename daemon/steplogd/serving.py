@@ -34,7 +34,10 @@ T = TypeVar("T")
 
 
 async def serve(
-    config: Config, until: Callable[[Service], Awaitable[T]], stop: anyio.Event | None = None
+    config: Config,
+    until: Callable[[Service], Awaitable[T]],
+    stop: anyio.Event | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> T:
     """Serve until this returns what it returns; it is called anew for each new service.
 
@@ -45,6 +48,7 @@ async def serve(
         config: What to serve; its home is held by the caller.
         until: Waits for what the service is wanted for.
         stop: Ends the waiting for a store.
+        say: Is told in words what is done while there is no service.
 
     Raises:
         StoreBusy: Another program had the store locked until `stop` was set.
@@ -55,6 +59,7 @@ async def serve(
     """
     stop, path = stop or anyio.Event(), database_path(config.home)
     is_lock_said, failures, failed_at = False, 0, float("-inf")
+    say(f"opening the store of {config.home}")
     while True:
         try:
             async with Service(config).started() as service:
@@ -63,11 +68,14 @@ async def serve(
         except StoreBusy as error:
             trouble: StoreError = error
             pause_seconds = _LOCKED_PAUSE_SECONDS
+            say(f"waiting for the store: {error}")
             if not is_lock_said:
                 _log.warning("store is locked, waiting", reason=str(error))
                 is_lock_said = True
         except Exception as error:  # noqa: BLE001  # what is not the store's fault is raised again
+            say("looking into the store: it may be broken")
             trouble = await to_thread.run_sync(_broken_by, path, error)
+            say(f"folding all again into a new store: {trouble}")
             await to_thread.run_sync(_set_aside, path, trouble)
             is_long_ago = anyio.current_time() - failed_at > _GOOD_SECONDS
             failures, failed_at = 0 if is_long_ago else failures + 1, anyio.current_time()

@@ -33,6 +33,10 @@ where several users share a home."""
 class Spools:
     """Knows how far each spool is read; to be used by one thread at a time.
 
+    Attributes:
+        left_bytes: How many bytes were seen that are not folded; no file is looked at for it, and
+            any thread may read it.
+
     Args:
         home: Where they lie.
         checkpoints: How many bytes of each are folded and committed, and the mark of that place,
@@ -49,6 +53,8 @@ class Spools:
         self._unreadable: dict[str, str] = {}  # the one that is to be tried next comes first
         self.complaints = Complaints()
         self._absent: set[str] = set()
+        self._left: dict[str, int] = {}
+        self.left_bytes = 0
 
     def path(self, run_id: str) -> Path:
         """Return where the spool of a run lies."""
@@ -76,11 +82,14 @@ class Spools:
         """
         self.complaints.begin_anew()
         self._absent.clear()  # who comes back is listed
-        other = {
-            run_id: None
-            for run_id, status in self._listed()
-            if not self._is_as_read(run_id, status)
-        }
+        other: dict[str, None] = {}
+        left: dict[str, int] = {}
+        for run_id, status in self._listed():
+            if not self._is_as_read(run_id, status):
+                other[run_id] = None
+                if (beyond := status.st_size - self.read_to(run_id)) > 0:
+                    left[run_id] = beyond
+        self._left, self.left_bytes = left, sum(left.values())
         waiting = (run_id for run_id in self._unreadable if run_id in other)
         again = list(itertools.islice(waiting, _TRIED_AGAIN))
         grown = [run_id for run_id in other if run_id not in self._unreadable]
@@ -117,6 +126,7 @@ class Spools:
         except FileNotFoundError:
             self._unreadable.pop(run_id, None)
             self._absent.add(run_id)
+            self._note_left(run_id, 0)
         except OSError as error:
             self.refuse(run_id, f"{error.strerror or error}")
         return None
@@ -145,12 +155,18 @@ class Spools:
         self._inodes[run_id] = chunk.inode
         # A torn tail was looked at too, and must not keep a run open until the next sweep.
         self._read_to[run_id] = chunk.end if chunk.has_more else max(chunk.end, chunk.size)
+        self._note_left(run_id, max(chunk.size - self._read_to[run_id], 0))
 
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""
         if self._unreadable.get(run_id) != reason:
             self._unreadable[run_id] = reason
             self.complaints.say("spool cannot be folded", run_id, reason=reason)
+
+    def _note_left(self, run_id: str, size_bytes: int) -> None:
+        self.left_bytes += size_bytes - self._left.pop(run_id, 0)
+        if size_bytes:
+            self._left[run_id] = size_bytes
 
     def _listed(self) -> Iterator[tuple[str, os.stat_result]]:
         return scan(spool_folder(self._home))

@@ -113,6 +113,27 @@ def test_only_the_service_knows_every_room() -> None:
     assert knowing in ([], ["steplogd.service"])
 
 
+def test_only_run_speaks_with_the_service_manager() -> None:
+    """By one file that knows the daemon as well; the protocol knows nothing of it."""
+    package = "steplogd.systemd"
+    inside = [name for name in DAEMON if is_in(name, package)]
+    known = {name for module in inside for name in imports(ALL[module])}
+    speaking = {name for name in DAEMON if any(is_in(one, package) for one in imports(ALL[name]))}
+
+    assert {name for name in known if is_in(name, "steplogd") and not is_in(name, package)} == set()
+    assert speaking - set(inside) == {"steplogd.commands.run", "steplogd.supervised"}
+
+
+def test_deliveries_are_made_in_one_place() -> None:
+    """Whoever else makes couriers and exporters would have to end them too."""
+    makers = ("steplogd.delivery.courier.Courier", "steplogd.delivery.exporter.Exporter")
+    making = {name for name in DAEMON if imports(ALL[name]) & set(makers)}
+
+    assert {name for name in making if not is_in(name, "steplogd.delivery")} == {
+        "steplogd.deliveries"
+    }
+
+
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_tracker_is_imported_only_by_its_own_backend(tracker: str) -> None:
     """The demo shows what arrived there, so that it has to ask."""

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import signal
+import os
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from steplogd.config import find_config, load_config
+from steplogd.delivery.secrets import without_secrets
 from steplogd.holder import hold
 from steplogd.log import set_up_log
 from steplogd.service import first_of
-from steplogd.serving import serve
 from steplogd.shared_home import refuse_unshareable
-from steplogd.store.breakage import StoreError
+from steplogd.supervised import Supervised
+from steplogd.systemd.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import argparse
-
-    from anyio.abc import TaskStatus
-
-    from steplogd.config import Config
 
 EXAMPLE = "steplogd run --config /etc/steplog/steplogd.toml"
 
@@ -39,31 +36,21 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; returns 0."""
+    supervisor = Supervisor.found(os.environ, os.getpid())
+    try:
+        return _run(arguments, supervisor)
+    except Exception as error:
+        supervisor.status(without_secrets(f"failing: {error}"))
+        raise
+
+
+def _run(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
     config = load_config(find_config(arguments.config))
     set_up_log()
     refuse_unshareable(config)
     with hold(config.home):
         try:
-            anyio.run(_serve, config)
+            anyio.run(Supervised(config, supervisor).serve)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
     return 0
-
-
-async def _serve(config: Config) -> None:
-    stop = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_await_signal, stop)
-        try:
-            await serve(config, lambda _: stop.wait(), stop)
-        except StoreError:
-            if not stop.is_set():
-                raise
-        tasks.cancel_scope.cancel()
-
-
-async def _await_signal(stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            stop.set()

@@ -92,6 +92,14 @@ class Exporter:
             if self.is_idle.is_set():
                 self.is_idle = anyio.Event()
 
+    def behind(self) -> list[int]:
+        """Return the numbers of the runs that it knows of that are not delivered; cheap."""
+        return list(self._has_more)
+
+    def failure(self) -> str:
+        """Say why some run is not delivered now; "" where none fails."""
+        return next(iter(self._failing.values()), "")
+
     async def _take_up(self) -> None:
         """Wake the runs that an earlier daemon left behind, or that are to be sent again."""
         failures = 0

@@ -21,7 +21,7 @@ from steplogd.store.run_logs import clean
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from steplogd.store.database import Database
 
@@ -225,6 +225,18 @@ class Cursors:
                 "THEN NULL ELSE coalesce(failing_since, :now) END WHERE name = :name",
                 {"name": backend, "now": now, "error": clean(error)},
             )
+
+    def observations_behind(self, backend: str, run_nos: Collection[int]) -> int:
+        """Return how many observations of these runs a backend is owed; of no other it is asked."""
+        sql = (
+            "SELECT coalesce(sum(run.position - coalesce(cursor.position, 0)), 0) "
+            "FROM json_each(?) AS one CROSS JOIN run ON run.run_no = one.value "
+            "LEFT JOIN cursor ON cursor.backend = ? AND cursor.run_no = run.run_no"
+        )
+        with self._database.reading() as connection:
+            numbers = json.dumps(list(run_nos))
+            (count,) = connection.execute(sql, (numbers, backend)).fetchone()
+        return int(count)
 
     def backlog(self, backend: str) -> Backlog:
         """Return how far a backend is behind."""

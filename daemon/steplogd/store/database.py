@@ -7,7 +7,6 @@ import functools
 import os
 import sqlite3
 import stat
-import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from steplogd.store.breakage import (
     sorted_error,
     with_sidecars,
 )
+from steplogd.store.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +59,8 @@ class Database:
         self, path: Path, *, is_onlooker: bool = False, patience_seconds: float = _BUSY_SECONDS
     ) -> None:
         self.path = path
-        self._write_lock = threading.Lock()
-        self._read_lock = threading.Lock()
+        self._write_lock = Turns()
+        self._read_lock = Turns()
         self._broken: StoreUnusable | None = None
         make_folder(path.parent)
         if not (is_onlooker and _has_content(path)):
@@ -96,7 +96,8 @@ class Database:
         with self._write_lock:
             self._check_present()
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                with self._write_lock.patience():
+                    self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException as error:
@@ -138,10 +139,20 @@ class Database:
 
     def check_sound(self) -> None:
         """Read the whole file, and see that its structure is in order; raises as `reading`."""
-        with self.reading() as connection:
+        with self.reading() as connection, self._read_lock.patience():
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise self._noted(StoreUnusable(f"{self.path} is broken ({found})"))
+
+    def have_turn(self) -> None:
+        """Wait until nobody writes, and then until nobody reads."""
+        for lock in (self._write_lock, self._read_lock):
+            with lock:
+                pass
+
+    def pulse(self, thread: int) -> object:
+        """Return what changes for as long as a thread gets nearer to a turn that it waits for."""
+        return self._write_lock.pulse(thread), self._read_lock.pulse(thread)
 
     def put_down(self) -> None:
         """Bring what is committed from the WAL into the file itself, as far as readers let it."""
