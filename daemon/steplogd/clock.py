@@ -13,13 +13,16 @@ JUMP_SECONDS: Final = 5.0
 class WallClock:
     """Tells the time of day, but not while nobody can say how old a file is.
 
-    Args:
+    Attributes:
         patience_seconds: For how long a jump leaves that open: a file that nobody has written to
             for so long after it is at least that old, whatever its time says.
+
+    Args:
+        patience_seconds: The same.
     """
 
     def __init__(self, patience_seconds: float) -> None:
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._ahead: float | None = None
         self._jumped_at = -math.inf
 
@@ -34,5 +37,5 @@ class WallClock:
         if self._ahead is not None and abs(ahead - self._ahead) > JUMP_SECONDS:
             self._jumped_at = steady_now
         self._ahead = ahead
-        is_trusted = steady_now - self._jumped_at >= self._patience_seconds
+        is_trusted = steady_now - self._jumped_at >= self.patience_seconds
         return now if is_trusted else math.nan

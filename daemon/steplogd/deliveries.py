@@ -1,4 +1,4 @@
-"""The deliveries: one courier and one exporter for each backend, begun, ended and closed."""
+"""The deliveries to all backends, which come and go as they are configured."""
 
 from __future__ import annotations
 
@@ -6,55 +6,25 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import structlog
 from anyio import to_thread
 
-from steplogd.delivery.courier import Courier
-from steplogd.delivery.exporter import Exporter
+from steplogd.backend_delivery import CLOSE_SECONDS, Delivery
+from steplogd.config import ConfigError
 from steplogd.glance import BackendGlance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from steplogd.config import BackendConfig, Settings
-    from steplogd.delivery.contract import Backend
+    from anyio.abc import TaskGroup
+
+    from steplogd.config import BackendConfig, Config, Settings
+    from steplogd.delivery.exporter import Exporter
     from steplogd.store.cursors import Cursors
 
 _CHECK_SECONDS: Final = 0.1
-
-_log = structlog.get_logger()
-
-
-class Delivery:
-    """What takes run logs to one backend.
-
-    Attributes:
-        config: The backend as it is configured.
-        exporter: Keeps it fed.
-        courier: Takes batches to it.
-
-    Args:
-        config: The same.
-        backend: The backend, built from it.
-        cursors: Of all backends.
-        sweep_seconds: How often it looks for what nobody woke it for.
-    """
-
-    def __init__(
-        self, config: BackendConfig, backend: Backend, cursors: Cursors, sweep_seconds: float
-    ) -> None:
-        self.config = config
-        self.courier = Courier(config.name, backend, cursors)
-        parallel_runs = backend.limits.parallel_runs
-        self.exporter = Exporter(config.name, self.courier, cursors, parallel_runs, sweep_seconds)
-
-    async def close(self) -> None:
-        """Close the backend, whatever it does then."""
-        try:
-            await to_thread.run_sync(self.courier.close, abandon_on_cancel=True)
-        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
-            _log.warning("backend cannot be closed", backend=self.config.name, reason=repr(error))
+_BUILD_SECONDS: Final = 30.0
+"""How long a backend may take to be built; to import a tracker's package takes seconds."""
 
 
 class Deliveries:
@@ -71,6 +41,8 @@ class Deliveries:
         self._cursors = cursors
         self._settings = settings
         self._deliveries: list[Delivery] = []
+        self._ending: list[Delivery] = []
+        self._tasks: TaskGroup | None = None
         self._behind: dict[str, int] = {}
 
     @property
@@ -83,22 +55,55 @@ class Deliveries:
         """What the backends' cursors go by."""
         return [delivery.config.name for delivery in self._deliveries]
 
-    def add(self, backends: Collection[BackendConfig]) -> None:
-        """Build backends that are not delivered to before `run`; contacts nobody.
+    def begin_with(self, backends: Collection[BackendConfig]) -> None:
+        """Build the first backends, before `run`; contacts nobody.
 
         Raises:
             ConfigError: One cannot be built.
+            StoreError: It cannot be noted which they are.
         """
+        self._note(backends)
         for config in backends:
-            backend = config.build(self._home)
-            sweep_seconds = self._settings.sweep_seconds
-            self._deliveries.append(Delivery(config, backend, self._cursors, sweep_seconds))
+            self._deliveries.append(self._make(config))
 
     async def run(self, stop: anyio.Event) -> None:
         """Deliver until told to stop; what is in flight then is waited for, unless cancelled."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             for delivery in self._deliveries:
-                tasks.start_soon(delivery.exporter.run, stop)
+                tasks.start_soon(delivery.run)
+            await stop.wait()
+            self._tasks = None
+            for delivery in self._deliveries:
+                delivery.stop()
+
+    async def adopt(self, config: Config, anew: Collection[str]) -> None:
+        """Go on with other backends, all of them or none; those that stay as they are go on.
+
+        Those that are not there any more are ended in the background. So is what a changed one was
+        before, and it begins again after that: what was in flight may be sent again.
+
+        Args:
+            config: The configuration.
+            anew: The names of those that are new, or changed.
+
+        Raises:
+            ConfigError: One of them cannot be built.
+            StoreError: It cannot be noted which they are.
+        """
+        made: dict[str, Delivery] = {}
+        try:
+            for backend in config.backends:
+                if backend.name in anew:
+                    made[backend.name] = await self._made(backend)
+            with anyio.CancelScope(shield=True):  # who is noted is delivered to, and nobody else
+                await to_thread.run_sync(self._note, config.backends)
+        except BaseException:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                for delivery in made.values():
+                    await delivery.close()
+            raise
+        self._exchange(config, made)
 
     def wake(self, run_nos: set[int]) -> None:
         """Deliver what is new of these runs."""
@@ -138,8 +143,50 @@ class Deliveries:
     async def close(self) -> None:
         """Close all backends at once; cancelled, leave those that hang to the process's end."""
         async with anyio.create_task_group() as closing:
-            for delivery in self._deliveries:
+            for delivery in (*self._deliveries, *self._ending):
                 closing.start_soon(delivery.close)
+
+    def _note(self, backends: Collection[BackendConfig]) -> None:
+        self._cursors.configure([(backend.name, backend.type) for backend in backends])
+
+    def _make(self, config: BackendConfig) -> Delivery:
+        backend = config.build(self._home)
+        return Delivery(config, backend, self._cursors, self._settings.sweep_seconds)
+
+    async def _made(self, config: BackendConfig) -> Delivery:
+        with anyio.move_on_after(_BUILD_SECONDS):
+            return await to_thread.run_sync(self._make, config, abandon_on_cancel=True)
+        raise ConfigError(
+            f"Backend {config.name!r} cannot be built: that takes more than {_BUILD_SECONDS:g} s."
+        )
+
+    def _exchange(self, config: Config, made: Mapping[str, Delivery]) -> None:
+        """Let go of deliveries that are not configured any more, and begin with those made anew."""
+        self._settings = config.settings
+        before = {delivery.config.name: delivery for delivery in self._deliveries}
+        self._deliveries = [
+            made[backend.name] if backend.name in made else before[backend.name]
+            for backend in config.backends
+        ]
+        for delivery in before.values():
+            if delivery not in self._deliveries:
+                self._begin_to_end(delivery)
+        for delivery in self._deliveries:
+            delivery.exporter.sweep_every(config.settings.sweep_seconds)
+        for name, delivery in made.items():
+            ending = [other for other in self._ending if other.config.name == name]
+            if self._tasks is not None:
+                self._tasks.start_soon(delivery.run, ending[-1] if ending else None)
+
+    def _begin_to_end(self, delivery: Delivery) -> None:
+        self._behind.pop(delivery.config.name, None)
+        self._ending.append(delivery)
+        if self._tasks is not None:
+            self._tasks.start_soon(self._end, delivery)
+
+    async def _end(self, delivery: Delivery) -> None:
+        await delivery.end(self._settings.shutdown_seconds)
+        self._ending.remove(delivery)
 
     async def _delivered(self, exporter: Exporter) -> None:
         owed = await to_thread.run_sync(self._cursors.owed, exporter.name)

@@ -20,7 +20,7 @@ from steplogd.store.database import StoreError, StoreUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from steplogd.config import Config
+    from steplogd.config import Config, Settings
     from steplogd.home_disk import HomeDisk
     from steplogd.line import Line, Pass
 
@@ -84,6 +84,14 @@ class Follower:
         self._hears = True  # what the kernel tells of spools on this machine
         self._is_all_due = False
         self._sweep_took_seconds = 0.0
+        self._resting: set[anyio.CancelScope] = set()
+
+    def adopt(self, settings: Settings) -> None:
+        """Go on with other settings, from now on: nobody waits any more as the old ones say."""
+        self._settings = settings
+        self._wall_clock.patience_seconds = settings.idle_seconds
+        for scope in self._resting:
+            scope.cancel()
 
     async def watch(self) -> None:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
@@ -101,12 +109,12 @@ class Follower:
 
     async def sweep(self) -> None:
         """Mark what no notification told of, every now and then; often where others write too."""
-        seconds = self._settings.sweep_seconds
+        most_seconds = float("inf")
         if mount := await to_thread.run_sync(remote_mount, self._folder):
             self._hears = False
             _log.warning(warning(self._folder, mount))
-            seconds = min(seconds, _UNWATCHED_SWEEP_SECONDS)
-        await self._sweep_every(seconds)
+            most_seconds = _UNWATCHED_SWEEP_SECONDS
+        await self._sweep_every(most_seconds)
 
     async def fold(self) -> None:
         """Fold what is marked."""
@@ -119,7 +127,7 @@ class Follower:
         """End the runs that nobody is in any more."""
         while not self._stop.is_set():
             await self._end_once(everyone=self._is_all_due or not self._hears)
-            await self.pause(self._settings.grace_seconds / _CHECKS_PER_GRACE)
+            await self._rest(self._settings.grace_seconds / _CHECKS_PER_GRACE)
 
     async def caught_up(self) -> None:
         """Wait until what is in the spools now is folded, and the runs that are over have ended.
@@ -165,11 +173,19 @@ class Follower:
         self.thread = threading.get_ident()
         return function(*arguments)
 
-    async def _sweep_every(self, seconds: float) -> None:
+    async def _sweep_every(self, most_seconds: float) -> None:
         while not self._stop.is_set():
             await self._sweep_once()
             rest_seconds = min(_SWEEP_REST * self._sweep_took_seconds, _LONGEST_REST_SECONDS)
-            await self.pause(max(seconds, rest_seconds if self._hears else 0))
+            seconds = min(self._settings.sweep_seconds, most_seconds)
+            await self._rest(max(seconds, rest_seconds if self._hears else 0))
+
+    async def _rest(self, seconds: float) -> None:
+        """Pause, but no longer than until the settings change."""
+        with anyio.move_on_after(seconds) as scope:
+            self._resting.add(scope)
+            await self._stop.wait()
+        self._resting.discard(scope)
 
     async def _sweep_once(self) -> None:
         is_armed = self._is_armed

@@ -16,6 +16,9 @@ class HomeDisk:
     What grows with what is tracked, run logs and documents, waits while it is short. Cursors and
     the ends of runs do not: they take little, and what is folded can still be sent.
 
+    Attributes:
+        min_free: How many bytes of it are left to tasks.
+
     Args:
         home: The home, which is there.
         min_free_bytes: How much of it is left to tasks; None for what they leave themselves.
@@ -23,13 +26,17 @@ class HomeDisk:
 
     def __init__(self, home: Path, min_free_bytes: int | None = None) -> None:
         self._home = home
-        self._min_free = min_free(home) if min_free_bytes is None else min_free_bytes
+        self.min_free = self.min_free_of(min_free_bytes)
+
+    def min_free_of(self, configured: int | None) -> int:
+        """Return how many bytes are left to tasks where this is configured."""
+        return min_free(self._home) if configured is None else configured
 
     def shortage(self) -> str:
         """Say in one sentence, always the same, why run logs may not grow; "" while they may."""
-        if free_bytes(self._home) >= self._min_free:
+        if free_bytes(self._home) >= self.min_free:
             return ""
         return (
-            f"the disk of {self._home} is full but for the last {self._min_free:,} bytes "
+            f"the disk of {self._home} is full but for the last {self.min_free:,} bytes "
             "(min_free), which are left to tasks: free some, or set min_free to fewer"
         )

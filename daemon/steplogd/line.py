@@ -91,20 +91,21 @@ class Line:
 
     Attributes:
         spools: How far each is read.
+        grace_seconds: How long nobody is in a run before it ends.
+        idle_seconds: How long a run of visitors alone is silent before it ends.
 
     Args:
         home: Where the spools lie.
         run_logs: The store.
-        grace_seconds: How long nobody is in a run before it ends.
-        idle_seconds: How long a run of visitors alone is silent before it ends.
+        grace_seconds, idle_seconds: The same.
     """
 
     def __init__(
         self, home: Path, run_logs: RunLogs, grace_seconds: float, idle_seconds: float
     ) -> None:
         self._run_logs = run_logs
-        self._grace_seconds = grace_seconds
-        self._idle_seconds = idle_seconds
+        self.grace_seconds = grace_seconds
+        self.idle_seconds = idle_seconds
         self.spools = Spools(home, run_logs.checkpoints())
         self._open: dict[str, _OpenRun] = {}
         self._ended: RecentRuns[_OpenRun] = RecentRuns()
@@ -266,7 +267,7 @@ class Line:
 
     def _has_ended(self, run_id: str, run: _OpenRun, now: float, wall_now: float) -> bool:
         path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
-        presence = look(path, read_to, run.folded.state, wall_now, self._idle_seconds)
+        presence = look(path, read_to, run.folded.state, wall_now, self.idle_seconds)
         if run_id in self._too_large:
             return True  # it goes on for ever, perhaps, but not here
         if presence == "unfolded":
@@ -276,7 +277,7 @@ class Line:
             return False
         if run.empty_since is None:
             run.empty_since = now
-        return presence == "over" or now - run.empty_since >= self._grace_seconds
+        return presence == "over" or now - run.empty_since >= self.grace_seconds
 
 
 def _together(passes: list[Pass]) -> Pass:

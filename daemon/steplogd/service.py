@@ -12,7 +12,9 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
+from steplogd.changes import Changes, changes
 from steplogd.deliveries import Deliveries
+from steplogd.document_stage import DocumentStage
 from steplogd.documents import DocumentWriter
 from steplogd.follow import Follower
 from steplogd.glance import Glance
@@ -22,7 +24,7 @@ from steplogd.line import Line
 from steplogd.progress import Progress
 from steplogd.shared_home import share
 from steplogd.store.cursors import Backlog, Cursors
-from steplogd.store.database import Database, StoreError, StoreUnusable
+from steplogd.store.database import Database
 from steplogd.store.documents import Documents
 from steplogd.store.holding import give_back, take
 from steplogd.store.run_logs import RunLogs
@@ -32,11 +34,6 @@ if TYPE_CHECKING:
 
     from steplogd.config import Config
 
-_DOCUMENT_RETRY_SECONDS: Final = 30.0
-_ALL_DOCUMENTS_RETRY_SECONDS: Final = (
-    1.0  # the disk or the store is in the way, and soon may not be
-)
-_DOCUMENT_REST: Final = 4  # times as long as it took: lines after a run's end may keep coming
 _LEAST_CLOSE_SECONDS: Final = 1.0
 _STORE_CHECK_SECONDS: Final = 1.0
 _LOCK_SECONDS: Final = 0.5  # to wait for a lock at the start, where nobody can stop us meanwhile
@@ -66,6 +63,7 @@ class Service:
     """One daemon over one home.
 
     Attributes:
+        config: What it runs with now.
         progress: Whether it gets on; there once it has started.
 
     Args:
@@ -73,13 +71,10 @@ class Service:
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._settings = config.settings
-        self._has_ended = anyio.Event()
+        self.config = config
         self._stop = anyio.Event()
         self._stop_at = float("inf")
         self._database: Database | None = None
-        self._unwritten: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[Service]:
@@ -140,6 +135,25 @@ class Service:
         """
         await self._deliveries.count_behind()
 
+    async def adopt(self, config: Config) -> Changes:
+        """Go on with another configuration; nothing that it leaves as it is pauses.
+
+        Returns:
+            What is different.
+
+        Raises:
+            ConfigError: It cannot be taken over, and the old one stays.
+            StoreError: Nor can it be now.
+        """
+        found, settings = changes(self.config, config), config.settings
+        min_free = await to_thread.run_sync(self._disk.min_free_of, settings.min_free)
+        await self._deliveries.adopt(config, [*found.added, *found.changed])
+        self.config, self._disk.min_free = config, min_free
+        self._line.grace_seconds = settings.grace_seconds
+        self._line.idle_seconds = settings.idle_seconds
+        self._follower.adopt(settings)
+        return found
+
     async def drained(self) -> None:
         """Wait until all that is in the spools now is folded, and every backend has it.
 
@@ -150,7 +164,7 @@ class Service:
             StoreError: The store cannot be read now.
         """
         await self._follower.caught_up()
-        await self._write_documents()
+        await self._documents.write()
         await self.delivered(self._deliveries.names)
 
     async def delivered(self, backends: Collection[str]) -> None:
@@ -168,14 +182,14 @@ class Service:
                 for stage in self._stages():
                     stages.start_soon(stage)
                 backends = self._deliveries.names
-                _log.info("serving", home=str(self._config.home), backends=backends)
+                _log.info("serving", home=str(self.config.home), backends=backends)
                 try:
                     yield
                 finally:
                     self._begin_to_stop()
                     guard.start_soon(self._cancel_late, stages.cancel_scope)
             guard.cancel_scope.cancel()
-        _log.info("stopped", home=str(self._config.home))
+        _log.info("stopped", home=str(self.config.home))
 
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Name all that runs at once; each ends soon after the stop event is set."""
@@ -185,13 +199,13 @@ class Service:
             follower.sweep,
             follower.fold,
             follower.end_runs,
-            self._write_documents_forever,
+            self._documents.run,
             self._watch_store,
             functools.partial(self._deliveries.run, self._stop),
         ]
 
     def _open(self) -> None:
-        config, settings = self._config, self._settings
+        config, settings = self.config, self.config.settings
         if settings.shared:
             share(config.home)
         else:
@@ -204,64 +218,40 @@ class Service:
         take(database, lambda: dict(list_spools(spool_folder(config.home))))
         run_logs = RunLogs(database)
         self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
-        disk = HomeDisk(config.home, settings.min_free)
+        self._disk = HomeDisk(config.home, settings.min_free)
+        writer = DocumentWriter(config.home, Documents(database), self._disk)
+        self._documents = DocumentStage(writer, self._stop)
         self._follower = Follower(
             config,
             self._line,
-            disk,
+            self._disk,
             self._stop,
             on_advance=self._deliveries.wake,
-            on_end=lambda: self._has_ended.set(),
+            on_end=self._documents.wake,
         )
         self.progress = Progress(self._follower, database)
-        self._documents = DocumentWriter(config.home, Documents(database), disk)
-        self._cursors.configure([(backend.name, backend.type) for backend in config.backends])
-        self._deliveries.add(config.backends)
+        self._deliveries.begin_with(config.backends)
 
     async def _close(self) -> None:
         """Close what can be closed; a backend that hangs is left to the end of the process."""
         if self._database is None:
             return
-        left = min(self._stop_at - anyio.current_time(), self._settings.shutdown_seconds)
+        left = min(self._stop_at - anyio.current_time(), self.config.settings.shutdown_seconds)
         with anyio.move_on_after(max(left, _LEAST_CLOSE_SECONDS)):
             await self._deliveries.close()
         with anyio.move_on_after(_LEAST_CLOSE_SECONDS):
             await to_thread.run_sync(_put_away, self._database, abandon_on_cancel=True)
 
     def _begin_to_stop(self) -> None:
-        self._stop_at = anyio.current_time() + self._settings.shutdown_seconds
+        self._stop_at = anyio.current_time() + self.config.settings.shutdown_seconds
         self._stop.set()
         self._follower.wake()
-        self._has_ended.set()
+        self._documents.wake()
 
     async def _cancel_late(self, scope: anyio.CancelScope) -> None:
-        await anyio.sleep(self._settings.shutdown_seconds)
+        await anyio.sleep(self.config.settings.shutdown_seconds)
         _log.warning("batches in flight are left behind, and sent again by the next daemon")
         scope.cancel()
-
-    async def _write_documents_forever(self) -> None:
-        while not self._stop.is_set():
-            self._has_ended = anyio.Event()
-            began = anyio.current_time()
-            await self._write_documents()
-            await self._follower.pause(_DOCUMENT_REST * (anyio.current_time() - began))
-            with anyio.move_on_after(_retry_seconds(self._unwritten)):
-                await self._has_ended.wait()
-
-    async def _write_documents(self) -> None:
-        try:
-            unwritten = await to_thread.run_sync(
-                self._documents.write_outdated, abandon_on_cancel=True
-            )
-        except StoreUnusable:
-            raise
-        except StoreError as error:
-            unwritten = {"": str(error)}
-        for run_id, reason in unwritten.items() - self._unwritten.items():
-            _log.error(
-                "document cannot be written, trying again", run=run_id or None, reason=reason
-            )
-        self._unwritten = unwritten
 
     async def _watch_store(self) -> None:
         """Notice that the store is gone, or was found broken by who only tries again."""
@@ -269,12 +259,6 @@ class Service:
             if self._database is not None:
                 await to_thread.run_sync(self._database.check)
             await self._follower.pause(_STORE_CHECK_SECONDS)
-
-
-def _retry_seconds(unwritten: dict[str, str]) -> float | None:
-    if "" in unwritten:
-        return _ALL_DOCUMENTS_RETRY_SECONDS
-    return _DOCUMENT_RETRY_SECONDS if unwritten else None
 
 
 def _put_away(database: Database) -> None:

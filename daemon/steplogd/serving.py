@@ -60,9 +60,10 @@ async def serve(
     stop, path = stop or anyio.Event(), database_path(config.home)
     is_lock_said, failures, failed_at = False, 0, float("-inf")
     say(f"opening the store of {config.home}")
+    service = Service(config)
     while True:
         try:
-            async with Service(config).started() as service:
+            async with service.started():
                 is_lock_said = False
                 return await until(service)
         except StoreBusy as error:
@@ -85,6 +86,7 @@ async def serve(
             await stop.wait()
         if stop.is_set():
             raise trouble
+        service = Service(service.config)  # as it was changed, perhaps
 
 
 def _broken_by(path: Path, error: Exception) -> StoreUnusable:

@@ -1,4 +1,4 @@
-"""Serves as somebody's service: does what signals ask for, and tells the supervisor how it is.
+"""Serves as somebody's service: does what signals ask for, and tells a supervisor how it is.
 
 A supervisor that is told nothing for too long kills us, and starts another. So it is told that we
 are alive only while the event loop turns, and while line and store get on; see `Progress`.
@@ -6,10 +6,14 @@ are alive only while the event loop turns, and while line and store get on; see 
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import structlog
+from anyio import to_thread
+from msgspec.structs import asdict
 
 from steplogd.delivery.secrets import without_secrets
 from steplogd.glance import in_words
@@ -17,6 +21,8 @@ from steplogd.serving import serve
 from steplogd.store.breakage import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anyio.abc import TaskStatus
 
     from steplogd.config import Config
@@ -30,19 +36,26 @@ _STATUS_SECONDS: Final = 3.0
 _STATUS_REST: Final = 500  # times as long as it took: to know it must cost nothing
 _MORE_SECONDS: Final = 15.0  # to ask for each time: what hangs is not waited for much longer
 _LAST_SECONDS: Final = 5.0  # that closing may take, after what is in flight was waited for
+_STDERR: Final = 2
+
+_log = structlog.get_logger()
 
 
 class Supervised:
-    """A daemon under a supervisor; without one, what is told is told to nobody.
+    """A daemon that SIGTERM and SIGINT stop, and that SIGHUP makes read its configuration again.
 
     Args:
         config: What to serve.
-        supervisor: Who is told.
+        load: Reads and checks the configuration, as it is now.
+        supervisor: Who is told, if anybody.
     """
 
-    def __init__(self, config: Config, supervisor: Supervisor) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], supervisor: Supervisor) -> None:
         self._config = config
+        self._load = load
         self._supervisor = supervisor
+        self._is_reload_asked = anyio.Event()
+        self._refusal = ""
         self._stop = anyio.Event()
         self._stop_until = float("inf")
         self._is_ready = False
@@ -65,9 +78,9 @@ class Supervised:
     async def _serve_one(self, service: Service) -> None:
         """Be there while one service serves, until told to stop."""
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._attend, service)
             if self._supervisor.is_there:
                 tasks.start_soon(service.progress.watch, self._beat_seconds())
-                tasks.start_soon(self._tell, service)
                 self._progress = service.progress
             try:
                 await self._stop.wait()
@@ -75,11 +88,46 @@ class Supervised:
                 self._progress = None
                 tasks.cancel_scope.cancel()
 
+    async def _attend(self, service: Service) -> None:
+        """Be ready once all is followed, and take over a changed configuration when asked to."""
+        await service.followed()
+        self._be_ready(service)
+        async with anyio.create_task_group() as tasks:
+            if self._supervisor.is_there:
+                tasks.start_soon(self._tell, service)
+            while True:
+                await self._is_reload_asked.wait()
+                self._is_reload_asked = anyio.Event()  # who asks from now on is not too late
+                self._supervisor.reloading()
+                await self._reload(service)
+                self._be_ready(service)
+
+    async def _reload(self, service: Service) -> None:
+        try:
+            config = await to_thread.run_sync(self._load, abandon_on_cancel=True)
+            found = await service.adopt(config)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with a file ends no daemon
+            self._refusal = f"the changed configuration is refused, the old one stays: {error}"
+            _log.error("configuration refused, the old one stays", reason=str(error))
+        else:
+            self._config, self._refusal = config, ""
+            _log.info("configuration taken over", **asdict(found))
+
     async def _await_signals(self, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for _ in signals:
-                self._begin_to_stop()
+        is_on_terminal = os.isatty(_STDERR)
+        watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        try:
+            with anyio.open_signal_receiver(*watched) as signals:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+                task_status.started()
+                async for number in signals:
+                    is_terminal_gone = is_on_terminal and not os.isatty(_STDERR)
+                    if number == signal.SIGHUP and not is_terminal_gone:
+                        self._is_reload_asked.set()
+                    else:
+                        self._begin_to_stop()
+        finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of a process is no time to die
 
     def _begin_to_stop(self) -> None:
         if not self._stop.is_set():
@@ -88,11 +136,16 @@ class Supervised:
             self._supervisor.stopping(f"stopping: {seconds:g} s at most for what is in flight")
         self._stop.set()
 
-    async def _tell(self, service: Service) -> None:
-        """Tell that it is ready, and then how it is, whenever that is something else."""
-        await service.followed()
+    def _be_ready(self, service: Service) -> None:
         self._is_ready = True
-        self._supervisor.ready(without_secrets(in_words(self._config.home, service.glance())))
+        self._supervisor.ready(self._words(service))
+
+    def _words(self, service: Service) -> str:
+        words = in_words(self._config.home, service.glance())
+        return without_secrets("; ".join(filter(None, (words, self._refusal))))
+
+    async def _tell(self, service: Service) -> None:
+        """Tell how it is, whenever that is something else."""
         while True:
             began = anyio.current_time()
             try:
@@ -100,7 +153,7 @@ class Supervised:
             except StoreError as error:
                 self._say(f"waiting for the store: {error}")
             else:
-                self._say(in_words(self._config.home, service.glance()))
+                self._say(self._words(service))
             took_seconds = anyio.current_time() - began
             await anyio.sleep(max(_STATUS_SECONDS, _STATUS_REST * took_seconds))
 

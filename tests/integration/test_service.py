@@ -126,12 +126,12 @@ async def test_a_document_that_could_not_be_written_is_written_later(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though no other run ends."""
-    monkeypatch.setattr("steplogd.service._DOCUMENT_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("steplogd.document_stage._RETRY_SECONDS", 0.05)
     a = Scribe()
     append(home, "r", a.line("join"), a.line("leave"))
     (home / "runs" / "r.json").mkdir(parents=True)
     async with started(home) as service:
-        await until(lambda: bool(service._unwritten))
+        await until(lambda: bool(service._documents.unwritten))
 
         (home / "runs" / "r.json").rmdir()
         await until((home / "runs" / "r.json").is_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,6 +20,8 @@ from steplogd.systemd.supervisor import Supervisor
 if TYPE_CHECKING:
     import argparse
 
+    from steplogd.config import Config
+
 EXAMPLE = "steplogd run --config /etc/steplog/steplogd.toml"
 
 
@@ -27,7 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "run",
         help="watch the spools, fold them, and feed the backends, until told to stop",
-        description="Watch the spools, fold them, and feed the backends, until told to stop.",
+        description="Watch the spools, fold them, and feed the backends, until told to stop. "
+        "SIGHUP has it read its configuration again.",
         epilog=f"example: {EXAMPLE}",
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
@@ -35,7 +39,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; returns 0."""
+    """Serve until SIGTERM or SIGINT; returns 0. SIGHUP has the configuration read again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until somebody can remember it
     supervisor = Supervisor.found(os.environ, os.getpid())
     try:
         return _run(arguments, supervisor)
@@ -45,12 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
-    config = load_config(find_config(arguments.config))
+    def load() -> Config:
+        config = load_config(find_config(arguments.config))
+        refuse_unshareable(config)
+        return config
+
+    config = load()
     set_up_log()
-    refuse_unshareable(config)
     with hold(config.home):
         try:
-            anyio.run(Supervised(config, supervisor).serve)
+            anyio.run(Supervised(config, load, supervisor).serve)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
     return 0

@@ -57,6 +57,7 @@ class Exporter:
         self._ledger = ledger
         self._limiter = CapacityLimiter(parallel_runs)
         self._sweep_seconds = sweep_seconds
+        self._rest: anyio.CancelScope | None = None
         self._has_more: dict[int, bool] = {}
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
@@ -76,10 +77,18 @@ class Exporter:
             try:
                 while not stop.is_set():
                     await self._take_up()
-                    with anyio.move_on_after(self._sweep_seconds):
+                    with anyio.move_on_after(self._sweep_seconds) as self._rest:
                         await stop.wait()
+                    self._rest = None
             finally:
                 self._tasks = None  # others may still wake it, also when it was cancelled
+
+    def sweep_every(self, seconds: float) -> None:
+        """Look for what nobody woke it for that often from now on."""
+        if seconds != self._sweep_seconds:
+            self._sweep_seconds = seconds
+            if self._rest is not None:
+                self._rest.cancel()
 
     def wake(self, run_nos: Iterable[int]) -> None:
         """Deliver what is new of these runs; from the event loop only."""
