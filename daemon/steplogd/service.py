@@ -22,7 +22,7 @@ from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.line import Line
 from steplogd.progress import Progress
-from steplogd.shared_home import share
+from steplogd.shared_home import refuse_unshareable, share
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
@@ -146,6 +146,7 @@ class Service:
             StoreError: Nor can it be now.
         """
         found, settings = changes(self.config, config), config.settings
+        await to_thread.run_sync(refuse_unshareable, config)
         min_free = await to_thread.run_sync(self._disk.min_free_of, settings.min_free)
         await self._deliveries.adopt(config, [*found.added, *found.changed])
         self.config, self._disk.min_free = config, min_free

@@ -51,12 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
     def load() -> Config:
-        config = load_config(find_config(arguments.config))
-        refuse_unshareable(config)
-        return config
+        return load_config(find_config(arguments.config))
 
     config = load()
     set_up_log()
+    refuse_unshareable(config)
     with hold(config.home):
         try:
             anyio.run(Supervised(config, load, supervisor).serve)
