@@ -12,6 +12,7 @@ from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING, Changes
 from steplogd.intake.tail import CHUNK_BYTES, Chunk
+from steplogd.passes import Pass
 from steplogd.presence import look
 from steplogd.recent import RecentRuns
 from steplogd.rounds import Rounds
@@ -65,22 +66,6 @@ class _Folded(msgspec.Struct):
     run: _OpenRun
     changes: Changes
     chunk: Chunk | None = None
-
-
-class Pass(msgspec.Struct):
-    """What one pass did.
-
-    Attributes:
-        advanced: Numbers of the runs whose log grew.
-        late: Whether one of them had ended before.
-        skipped: Runs that it had no room for; they come first in the next one.
-        unfinished: Runs with more bytes to fold.
-    """
-
-    advanced: set[int] = set()
-    late: bool = False
-    skipped: list[str] = []
-    unfinished: list[str] = []
 
 
 class Line:
@@ -146,7 +131,7 @@ class Line:
                     self._run_logs.check_sound()  # what nobody could have written is a broken store
                 self.spools.refuse(run_ids[0], f"steplogd has a defect, report it: {error!r}")
                 return Pass()
-            return _together([self.run([run_id]) for run_id in run_ids])
+            return self._run_each(run_ids)
 
     def end_runs(self, now: float, wall_now: float, everyone: bool = True) -> set[int]:
         """End the runs that nobody has been in for the grace period.
@@ -178,6 +163,16 @@ class Line:
         for folded in ended:
             _log_end(folded.run_id, folded.run)
         return {folded.run.folded.run_no for folded in ended}
+
+    def _run_each(self, run_ids: Sequence[str]) -> Pass:
+        """Fold each by itself, as one's defect is not everybody's; for no longer than a pass."""
+        whole, deadline = Pass(), time.monotonic() + PASS_SECONDS
+        for place, run_id in enumerate(run_ids):
+            if place and time.monotonic() > deadline:
+                whole.skipped += run_ids[place:]
+                break
+            whole.add(self.run([run_id]))
+        return whole
 
     def _run(self, run_ids: Iterable[str]) -> Pass:
         self._take_up_failed()
@@ -278,14 +273,6 @@ class Line:
         if run.empty_since is None:
             run.empty_since = now
         return presence == "over" or now - run.empty_since >= self.grace_seconds
-
-
-def _together(passes: list[Pass]) -> Pass:
-    whole = Pass(late=any(one.late for one in passes))
-    for one in passes:
-        whole.advanced |= one.advanced
-        whole.unfinished += one.unfinished
-    return whole
 
 
 def _log_end(run_id: str, run: _OpenRun) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -504,6 +506,30 @@ def test_a_defect_of_ours_costs_one_run_and_not_the_daemon(
     assert "OverflowError" in refused["bad"]
     assert bench.line.spools.unreadable() == {}
     assert [bench.values(run_id) for run_id in ("a", "bad", "z")] == [[1], [1], [1]]
+
+
+def test_a_defect_holds_the_line_for_no_longer_than_a_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many runs are folded by themselves for it: the others come next."""
+    names = ["bad", "b", "c"]
+    for run_id in names:
+        append(bench.home, run_id, line("track", values={"x": 1}))
+    seconds = [0.0, 0.0]
+
+    def apply(*_: object) -> None:
+        if seconds:
+            seconds.pop()
+        raise OverflowError("too large")
+
+    with monkeypatch.context() as patch:
+        clock = SimpleNamespace(monotonic=lambda: seconds[0] if seconds else math.inf)
+        patch.setattr(line_module, "time", clock)
+        patch.setattr(Fold, "apply", apply)
+        done = bench.line.run(names)
+
+    assert done.skipped == ["b", "c"]
+    assert list(bench.line.spools.unreadable()) == ["bad"]
 
 
 def test_a_run_with_very_many_writers_is_folded(bench: Bench) -> None:

@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     except Exception as error:
         supervisor.status(without_secrets(f"failing: {error}"))
         raise
+    finally:
+        supervisor.close()
 
 
 def _run(arguments: argparse.Namespace, supervisor: Supervisor) -> int:

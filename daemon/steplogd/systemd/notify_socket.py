@@ -24,6 +24,7 @@ class NotifySocket:
     """
 
     def __init__(self, name: str) -> None:
+        # Kept open: who has no descriptors left must still be able to say that he is alive.
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
@@ -45,6 +46,10 @@ class NotifySocket:
             except (OSError, ValueError):  # nobody listens there, or nobody could
                 pass
             self._unsent.popleft()
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._socket.close()
 
 
 def _one_line(value: str) -> str:

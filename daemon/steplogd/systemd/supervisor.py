@@ -81,6 +81,11 @@ class Supervisor:
         if self._socket is not None:
             self._socket.flush()
 
+    def close(self) -> None:
+        """Say nothing more."""
+        if self._socket is not None:
+            self._socket.close()
+
     def _tell(self, **assignments: str | int) -> None:
         if self._socket is not None:
             self._socket.tell(**assignments)
