@@ -24,6 +24,7 @@ _COMMANDS: Final = (
     "replay",
     "dead_letters",
     "check",
+    "doctor",
     "demo",
 )
 

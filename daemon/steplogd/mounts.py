@@ -73,12 +73,16 @@ def remote_mount(folder: Path) -> Mount | None:
 
     The folder need not exist yet. Where there is no mount table to be read, nothing is known.
     """
+    mount = mount_under(folder)
+    return mount if mount is not None and mount.is_remote else None
+
+
+def mount_under(folder: Path) -> Mount | None:
+    """Return the mount that a folder lies on, which need not exist; None where nothing is known."""
     try:
-        mounts = parse(_TABLE.read_bytes())
-        mount = mount_of(folder.resolve(), mounts)
+        return mount_of(folder.resolve(), parse(_TABLE.read_bytes()))
     except (OSError, RuntimeError):  # a loop of links is a RuntimeError
         return None
-    return mount if mount is not None and mount.is_remote else None
 
 
 def warning(folder: Path, mount: Mount) -> str:

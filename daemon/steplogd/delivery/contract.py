@@ -238,6 +238,36 @@ class ReadableBackend(Backend, Protocol):
         """
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """One thing that a backend sees when it looks at its tracker.
+
+    Attributes:
+        text: What it is, in one sentence without a full stop, such as a version or a user's name.
+        mend: What to do, where it is not as it should be but works; "" where it is.
+    """
+
+    text: str
+    mend: str = ""
+
+
+@runtime_checkable
+class CheckableBackend(Backend, Protocol):
+    """A backend that can say whether its tracker could be delivered to; optional.
+
+    `steplogd doctor` asks it, and does not wait for ever.
+    """
+
+    def check(self) -> Iterable[Remark]:
+        """Look whether the tracker is there and lets us in; changes nothing, there or here.
+
+        Remarks that come before an error are shown too: what is slow comes last.
+
+        Raises:
+            Unavailable: It cannot be reached, or does not let us in; the text says why.
+            Refused: It is not one that can be delivered to; the text says why.
+        """
+
+
 class BackendType(Protocol):
     """The class behind an entry point: how a backend is configured and built."""
 

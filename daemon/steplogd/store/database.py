@@ -47,6 +47,7 @@ class Database:
         is_onlooker: Nothing will be written by this one. The WAL that a killed daemon left stays
             as it is, so that the next daemon finds it.
         patience_seconds: How long to wait, while it is opened, for somebody who has it locked.
+        is_frozen: Nobody writes it now, and it has no WAL: an onlooker makes no file beside it.
 
     Raises:
         StoreUnusable: It is of another version, or no SQLite file.
@@ -56,7 +57,12 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, is_onlooker: bool = False, patience_seconds: float = _BUSY_SECONDS
+        self,
+        path: Path,
+        *,
+        is_onlooker: bool = False,
+        patience_seconds: float = _BUSY_SECONDS,
+        is_frozen: bool = False,
     ) -> None:
         self.path = path
         self._write_lock = Turns()
@@ -73,9 +79,10 @@ class Database:
         self._files: dict[Path, os.stat_result] = {}
         with contextlib.ExitStack() as opened:
             try:
-                connect = functools.partial(
-                    self._connect, patience_seconds, is_onlooker=is_onlooker
-                )
+                mode = "rw"
+                if is_onlooker:
+                    mode = "ro&immutable=1" if is_frozen else "ro"
+                connect = functools.partial(self._connect, patience_seconds, mode)
                 self._writer = opened.enter_context(contextlib.closing(connect()))
                 self._make_schema()
                 self._reader = opened.enter_context(contextlib.closing(connect()))
@@ -165,16 +172,16 @@ class Database:
             self._reader.close()
             self._writer.close()
 
-    def _connect(self, patience_seconds: float, *, is_onlooker: bool) -> sqlite3.Connection:
+    def _connect(self, patience_seconds: float, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={'ro' if is_onlooker else 'rw'}",
+            f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
             timeout=patience_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
         try:
-            if not is_onlooker:
+            if mode == "rw":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_COUNT_TABLES).fetchone()

@@ -1,0 +1,1 @@
+"""What `steplogd doctor` looks at: one file for each thing, all of which only look."""

@@ -1,0 +1,133 @@
+"""Looks at the backends: each is built and asked in a thread, and none is waited for too long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from steplogd.config import ConfigError
+from steplogd.delivery.contract import BackendError, CheckableBackend, Remark
+from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import Protocol
+
+    from steplogd.config import BackendConfig
+    from steplogd.doctor.patient import Patient
+
+    class Note(Protocol):
+        """Says what is waited for, as long as a block lasts."""
+
+        def __call__(self, sentence: str) -> AbstractContextManager[object]:
+            """Begin."""
+
+
+CHECK: Final = "backend"
+BUILD_SECONDS: Final = 60.0
+"""How long a tracker's package may take to be imported, which contacts nobody."""
+
+_WAITS: Final = "what is tracked waits for it meanwhile, and nothing is lost"
+
+
+class Asked:
+    """One backend that is asked in a thread of its own, which nobody waits for at the end.
+
+    Attributes:
+        name: The backend's.
+    """
+
+    def __init__(self, config: BackendConfig, home: Path) -> None:
+        self.name = config.name
+        self._config = config
+        self._home = home
+        self._found: list[Finding] = []
+        self._is_built, self._is_done = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name=f"ask {config.name}", daemon=True).start()
+
+    def is_quick(self) -> bool:
+        """Tell whether all is known already."""
+        return self._is_done.wait(0.1)
+
+    def findings(self, until: float, timeout_seconds: float) -> list[Finding]:
+        """Return what it said, until this moment of the steady clock."""
+        if not self._is_built.wait(BUILD_SECONDS):
+            text = f"its package was not imported within {BUILD_SECONDS:g} s"
+            return [self._late(text)]
+        is_done = self._is_done.wait(max(until - time.monotonic(), 0.0))
+        found = self._found.copy()
+        if not is_done:
+            found.append(self._late(f"it did not answer within {timeout_seconds:g} s"))
+        return found
+
+    def wait_until_built(self) -> None:
+        """Wait for the import, so that the time to answer begins after it."""
+        self._is_built.wait(BUILD_SECONDS)
+
+    def _late(self, text: str) -> Finding:
+        mend = f"see that it runs, and that no firewall is between; {_WAITS}"
+        return wrong(CHECK, f"{self.name}: {text}", mend, subject=self.name)
+
+    def _run(self) -> None:
+        try:
+            self._ask()
+        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
+            self._blame(f"{type(error).__name__}: {error}", "tell whoever wrote the backend")
+        finally:
+            self._is_built.set()
+            self._is_done.set()
+
+    def _ask(self) -> None:
+        try:
+            backend = self._config.build(self._home)
+        except ConfigError as error:
+            text, mend = str(error).rstrip("."), "see what its table in the configuration says"
+            self._found.append(Finding(CHECK, "wrong", text, mend, self.name, bars_start=True))
+            return
+        self._is_built.set()
+        try:
+            if not isinstance(backend, CheckableBackend):
+                why = f"{self.name}: backends of type {self._config.type} cannot be asked"
+                self._found.append(skipped(CHECK, why, subject=self.name))
+                return
+            for remark in backend.check():
+                self._note(remark)
+        except BackendError as error:
+            self._blame(str(error).rstrip("."), f"see that it runs; {_WAITS}")
+        finally:
+            backend.close()
+
+    def _note(self, remark: Remark) -> None:
+        text = f"{self.name}: {remark.text}"
+        is_well = not remark.mend
+        found = (
+            ok(CHECK, text, subject=self.name)
+            if is_well
+            else warning(CHECK, text, remark.mend, subject=self.name)
+        )
+        self._found.append(found)
+
+    def _blame(self, text: str, mend: str) -> None:
+        self._found.append(wrong(CHECK, f"{self.name}: {text}", mend, subject=self.name))
+
+
+def look(patient: Patient, note: Note) -> Iterator[Finding]:
+    """Ask all of them at the same time.
+
+    Args:
+        patient: Whose backends.
+        note: Says what is waited for.
+    """
+    asked = [Asked(backend, patient.home) for backend in patient.config.backends]
+    for one in asked:
+        one.wait_until_built()
+    until = time.monotonic() + patient.timeout_seconds
+    for one in asked:
+        if not one.is_quick():
+            with note(f"waiting for {one.name}, for {patient.timeout_seconds:g} s at most"):
+                yield from one.findings(until, patient.timeout_seconds)
+        else:
+            yield from one.findings(until, patient.timeout_seconds)
