@@ -15,7 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from steplog.home import make_folder, open_private
-from steplogd.delivery.contract import BackendError, Limits
+from steplogd.delivery import mlflow_check, mlflow_database
+from steplogd.delivery.contract import BackendError, Limits, Remark
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.mlflow_proof import MARKS
 from steplogd.delivery.mlflow_runs import LateCreates, find, find_or_make
@@ -24,6 +25,8 @@ from steplogd.delivery.mlflow_transport import serve
 from steplogd.delivery.secrets import keep_secret, without_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 _SCHEMES: Final = (
     "http https databricks databricks-uc file uc sqlite postgresql mysql mssql"
 ).split()
+
+_REMOTE: Final = ("http://", "https://", "databricks")
 
 _DATABASE: Final = "mlflow.db"
 _ARTIFACTS: Final = "mlartifacts"
@@ -108,6 +113,7 @@ class MlflowBackend:
         self._client: MlflowClient | None = None
         self._connecting = threading.Lock()
         self._late = LateCreates()
+        self._token_file = options.token_file
         if is_server(uri):
             file = os.path.expandvars(options.token_file)
             serve(uri, Path(file).expanduser() if file else None)
@@ -129,6 +135,18 @@ class MlflowBackend:
             client = self._connect()
             found = find(client, run)
             return None if found is None else MlflowSession(client, run, lambda _: found)
+
+    def check(self) -> Iterator[Remark]:
+        """Look whether the server lets us in, or at the database, of which none is made."""
+        from mlflow.tracking import MlflowClient
+
+        uri = self._uri
+        if self._artifact_root:
+            return mlflow_database.remarks(uri)
+        if uri.startswith(_REMOTE):
+            client = MlflowClient(uri, registry_uri=uri)
+            return mlflow_check.remarks(client, uri, self._token_file)
+        return iter([Remark(f"{without_secrets(uri)} is not looked at: no server, no database")])
 
     def close(self) -> None:
         """Forget the connection."""

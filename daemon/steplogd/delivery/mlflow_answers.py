@@ -33,6 +33,7 @@ _MUST_HAVE: Final = {
     "experiments/create": "experiment_id",
     "experiments/get": "experiment",
     "experiments/get-by-name": "experiment",
+    "experiments/search": None,
     "metrics/get-history": None,
     "runs/create": "run",
     "runs/get": "run",
@@ -41,7 +42,7 @@ _MUST_HAVE: Final = {
 }
 """What an answer cannot be without; None for a list, which may well be empty."""
 
-_OF_LISTS: Final = {"runs", "metrics", "next_page_token"}
+_OF_LISTS: Final = {"experiments", "runs", "metrics", "next_page_token"}
 
 
 def judge(response: Response, method: str, *, is_download: bool, token: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import msgspec
 
 from steplogd.delivery.contract import Limits
+from steplogd.delivery.wandb_check import remarks
 from steplogd.delivery.wandb_child import Child
 from steplogd.delivery.wandb_frames import Opened, Place
 from steplogd.delivery.wandb_log import paths_of
@@ -16,7 +17,9 @@ from steplogd.delivery.wandb_names import project_name
 from steplogd.delivery.wandb_session import WandbSession
 
 if TYPE_CHECKING:
-    from steplogd.delivery.contract import RunInfo
+    from collections.abc import Iterator
+
+    from steplogd.delivery.contract import Remark, RunInfo
 
 PATIENCE_SECONDS: Final = 30.0
 """How long W&B may take over one call before it counts as hanging."""
@@ -94,6 +97,10 @@ class WandbBackend:
             return None
         found = Opened(0, project_name(run.tag, self._project), place.entity)
         return WandbSession(self.child, place, run, self._project, found)
+
+    def check(self) -> Iterator[Remark]:
+        """Look at folder, server and key; see `remarks`."""
+        return remarks(self._place, PATIENCE_SECONDS)
 
     def close(self) -> None:
         """End the process; whatever is in flight there is sent again by the next one."""

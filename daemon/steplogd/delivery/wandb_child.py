@@ -23,7 +23,7 @@ from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.wandb_frames import Begin, Failed, Rows, next_answer, to_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from steplogd.delivery.wandb_frames import Answer, Place, Request
 
@@ -50,12 +50,16 @@ class Child:
     Args:
         place: Where all runs go.
         patience_seconds: How long one answer may take before the child counts as hanging.
+        variables: Environment variables that it has beside those that it gets from us.
     """
 
-    def __init__(self, place: Place, patience_seconds: float) -> None:
+    def __init__(
+        self, place: Place, patience_seconds: float, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.generation = 0
         self.patience_seconds = patience_seconds
         self._place = place
+        self._variables = variables or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -118,7 +122,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 cwd=directory,
-                env=_environment(self._place.base_url),
+                env={**_environment(self._place.base_url), **self._variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

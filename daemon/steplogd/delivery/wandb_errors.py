@@ -36,7 +36,7 @@ def meaning(error: BaseException) -> Failed:
         return Failed(f"{KEY_ADVICE} ({reason})")
     if _FORBIDDEN.search(reason):
         return Failed(f"W&B does not let this key write there: check entity and project ({reason})")
-    return Failed(f"W&B could not take the run: {reason}")
+    return Failed(f"W&B answered with an error: {reason}")
 
 
 def _reason(error: BaseException) -> str:

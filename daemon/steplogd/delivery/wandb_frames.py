@@ -81,6 +81,10 @@ class Read(msgspec.Struct, tag=True):
     project: str
 
 
+class Greet(msgspec.Struct, tag=True):
+    """Ask the server who we are; answered by `Greeted`."""
+
+
 class Done(msgspec.Struct, tag=True):
     """It was done."""
 
@@ -96,6 +100,18 @@ class Opened(msgspec.Struct, tag=True):
 
     position: int
     project: str
+    entity: str
+
+
+class Greeted(msgspec.Struct, tag=True):
+    """The server lets us in.
+
+    Attributes:
+        user: Who we are there.
+        entity: Who owns what we begin, unless another is named.
+    """
+
+    user: str
     entity: str
 
 
@@ -133,8 +149,8 @@ class Failed(msgspec.Struct, tag=True):
     is_broken: bool = False
 
 
-Request: TypeAlias = Begin | Open | Log | Ask | Settle | Read
-Answer: TypeAlias = Done | Opened | Durable | Rows | State | Failed
+Request: TypeAlias = Begin | Open | Log | Ask | Settle | Read | Greet
+Answer: TypeAlias = Done | Opened | Greeted | Durable | Rows | State | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)

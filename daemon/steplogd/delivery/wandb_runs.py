@@ -16,6 +16,8 @@ from steplogd.delivery.wandb_frames import (
     Begin,
     Done,
     Durable,
+    Greet,
+    Greeted,
     Log,
     Open,
     Opened,
@@ -41,6 +43,9 @@ SETTLE_SECONDS: Final = 20.0
 """How long what is known of a run may take to be durable; less than the daemon's patience."""
 
 ROWS_PER_FRAME: Final = 1000
+
+ANSWER_SECONDS: Final = 20
+"""How long the server may take to say who we are; less than the daemon's patience."""
 
 
 class OpenRun:
@@ -170,6 +175,8 @@ class Runs:
                 yield self._settled(request)
             case Read():
                 yield from self._content(request)
+            case Greet():
+                yield _greeted()
 
     def _opened(self, request: Open) -> Opened:
         run = self._open.get(request.id)
@@ -208,3 +215,8 @@ class Runs:
                 rows = []
         yield Rows(rows)
         yield content.state
+
+
+def _greeted() -> Greeted:
+    viewer: Any = wandb.Api(timeout=ANSWER_SECONDS).viewer
+    return Greeted(str(viewer.username or ""), str(viewer.entity or ""))

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from steplogd.delivery.wandb_errors import meaning
-from steplogd.delivery.wandb_frames import Begin, Open, Read, next_request, to_frame
+from steplogd.delivery.wandb_frames import Begin, Greet, Open, Read, next_request, to_frame
 from steplogd.delivery.wandb_writers import children
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main() -> None:
         except BaseException as error:  # noqa: BLE001  # W&B may raise anything, SystemExit too
             failed = meaning(error)
             # Nobody knows what is left of W&B then; unless it has not heard of the run yet.
-            harmless = Read if is_online else (Open, Read)
+            harmless = (Read, Greet) if is_online else (Open, Read)
             failed.is_broken |= not isinstance(request, harmless)
             _send(sink, failed)
 

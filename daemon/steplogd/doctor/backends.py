@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from steplogd.config import ConfigError
-from steplogd.delivery.contract import BackendError, CheckableBackend, Remark
+from steplogd.delivery.contract import Backend, BackendError, CheckableBackend, Remark
 from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ CHECK: Final = "backend"
 BUILD_SECONDS: Final = 60.0
 """How long a tracker's package may take to be imported, which contacts nobody."""
 
+_END_SECONDS: Final = 2.0
 _WAITS: Final = "what is tracked waits for it meanwhile, and nothing is lost"
 
 
@@ -44,13 +45,10 @@ class Asked:
         self.name = config.name
         self._config = config
         self._home = home
+        self._backend: Backend | None = None
         self._found: list[Finding] = []
         self._is_built, self._is_done = threading.Event(), threading.Event()
         threading.Thread(target=self._run, name=f"ask {config.name}", daemon=True).start()
-
-    def is_quick(self) -> bool:
-        """Tell whether all is known already."""
-        return self._is_done.wait(0.1)
 
     def findings(self, until: float, timeout_seconds: float) -> list[Finding]:
         """Return what it said, until this moment of the steady clock."""
@@ -66,6 +64,12 @@ class Asked:
     def wait_until_built(self) -> None:
         """Wait for the import, so that the time to answer begins after it."""
         self._is_built.wait(BUILD_SECONDS)
+
+    def end(self) -> None:
+        """Let go of the backend, also of one that hangs; what it began goes with it, if it can."""
+        if self._backend is not None and not self._is_done.is_set():
+            threading.Thread(target=self._backend.close, daemon=True).start()
+            self._is_done.wait(_END_SECONDS)
 
     def _late(self, text: str) -> Finding:
         mend = f"see that it runs, and that no firewall is between; {_WAITS}"
@@ -87,6 +91,7 @@ class Asked:
             text, mend = str(error).rstrip("."), "see what its table in the configuration says"
             self._found.append(Finding(CHECK, "wrong", text, mend, self.name, bars_start=True))
             return
+        self._backend = backend
         self._is_built.set()
         try:
             if not isinstance(backend, CheckableBackend):
@@ -123,11 +128,12 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
     """
     asked = [Asked(backend, patient.home) for backend in patient.config.backends]
     for one in asked:
-        one.wait_until_built()
+        with note(f"importing what {one.name} needs"):
+            one.wait_until_built()
     until = time.monotonic() + patient.timeout_seconds
     for one in asked:
-        if not one.is_quick():
-            with note(f"waiting for {one.name}, for {patient.timeout_seconds:g} s at most"):
-                yield from one.findings(until, patient.timeout_seconds)
-        else:
-            yield from one.findings(until, patient.timeout_seconds)
+        with note(f"waiting for {one.name}, for {patient.timeout_seconds:g} s at most"):
+            found = one.findings(until, patient.timeout_seconds)
+        yield from found
+    for one in asked:
+        one.end()

@@ -19,7 +19,7 @@ _PROPERTIES: Final = (
 )
 _PATH: Final = re.compile(r"path=(\S+)")
 _ENABLED: Final = frozenset(
-    "enabled enabled-runtime linked linked-runtime static indirect generated alias transient".split()
+    "enabled enabled-runtime linked linked-runtime static indirect generated alias".split()
 )
 
 

@@ -1,0 +1,67 @@
+"""Looks whether W&B could be delivered to: the package, the folder of its files, server and key."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from steplogd.delivery.contract import Remark, Unavailable
+from steplogd.delivery.reaching import reach
+from steplogd.delivery.wandb_child import Child
+from steplogd.delivery.wandb_frames import Greet, Greeted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steplogd.delivery.wandb_frames import Place
+
+_USUAL: Final = "https://api.wandb.ai"
+
+
+def remarks(place: Place, patience_seconds: float) -> Iterator[Remark]:
+    """Say what is found; nothing is made that stays.
+
+    Args:
+        place: Where all runs go.
+        patience_seconds: How long W&B may take for one answer.
+
+    Raises:
+        Unavailable: The server is not there, or takes no runs of ours.
+    """
+    yield _of_folder(Path(place.directory))
+    version = importlib.metadata.version("wandb")
+    if place.mode == "offline":
+        yield Remark(f"W&B {version}, offline: `wandb sync` uploads what it writes")
+        return
+    server = place.base_url or _USUAL
+    reach(server, "W&B")
+    user = _greet(place, patience_seconds)
+    whose = f", of {user.entity}" if user.entity else ""
+    yield Remark(f"W&B {version}; {server} knows us as {user.user}{whose}")
+
+
+def _of_folder(directory: Path) -> Remark:
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    if os.access(there, os.W_OK | os.X_OK):
+        return Remark(f"its files lie in {directory}")
+    mend = f"see whose it is: ls -ld {shlex.quote(str(there))}"
+    return Remark(f"this user cannot write its files into {directory}", mend)
+
+
+def _greet(place: Place, patience_seconds: float) -> Greeted:
+    """Ask the server who we are, in a process as delivery has it; its folder is removed."""
+    with tempfile.TemporaryDirectory(prefix="steplog-") as folder:
+        elsewhere = msgspec.structs.replace(place, directory=folder)
+        child = Child(elsewhere, patience_seconds, {"WANDB_CACHE_DIR": folder})
+        with contextlib.closing(child):
+            answer = child.ask(Greet(), child.start())
+    if not isinstance(answer, Greeted):
+        raise Unavailable("the process that runs W&B does not say who we are")
+    return answer
