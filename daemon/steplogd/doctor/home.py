@@ -94,7 +94,8 @@ def _private(home: Path, status: os.stat_result) -> Iterator[Finding]:
 
 
 def _shared(home: Path, status: os.stat_result) -> Iterator[Finding]:
-    for trouble in troubles(home):
+    is_ours = os.geteuid() in (0, status.st_uid)
+    for trouble in troubles(home) if is_ours else ():  # it is no trouble of who tracks there
         text, _, mend = trouble.rstrip(".").partition(": ")
         yield Finding(PERMISSIONS, "wrong", text, mend or text, bars_start=True)
     for name, right in _SHARED_MODES.items():
@@ -113,7 +114,7 @@ def _foreign(home: Path, status: os.stat_result) -> Iterator[Finding]:
         more = " …" if len(foreign) > _MOST_NAMED else ""
         names = f"{', '.join(sorted(foreign)[:_MOST_NAMED])}{more}"
         text = f"in {home}, of user {owner}, these belong to another user: {names}"
-        whom, quoted = shlex.quote(f"{owner.removeprefix('#')}:"), shlex.quote(str(home))
+        whom, quoted = shlex.quote(owner.removeprefix("#")), shlex.quote(str(home))
         yield wrong(PERMISSIONS, text, f"sudo chown --no-dereference {whom} {quoted}/*")
 
 

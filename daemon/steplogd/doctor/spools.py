@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from steplog.cli.terminal import counted
 from steplog.home import spool_folder, spool_path
 from steplogd.doctor.finding import Finding, ok, skipped, user_name, warning
-from steplogd.intake.tail import read_chunk, scan
+from steplogd.intake.tail import read_chunk, run_id_of, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ def look(patient: Patient) -> Iterator[Finding]:
         yield Finding(CHECK, "wrong", f"{folder} cannot be read ({error.strerror or error})", mend)
         return
     unreadable, looked_at = _unreadable(patient.home, found)
+    unreadable |= _no_files(folder, {run_id for run_id, _ in found})
     for run_id, why in list(unreadable.items())[:1]:
         path = spool_path(patient.home, run_id)
         text = f"{counted(len(unreadable), 'spool')} cannot be read, such as {path} ({why})"
@@ -67,6 +68,22 @@ def _unreadable(home: Path, found: list[tuple[str, os.stat_result]]) -> tuple[di
             if reader is not None and not _may_read(*reader, status):
                 unreadable[run_id] = f"not for the daemon's user {user_name(reader[0])}"
     return unreadable, len(found)
+
+
+def _no_files(folder: Path, spools: set[str]) -> dict[str, str]:
+    """Find what has a spool's name and is none: links, pipes, folders."""
+    with os.scandir(folder) as entries:
+        names = [run_id for entry in entries if (run_id := run_id_of(entry.name))]
+    no_files = (name for name in names if name not in spools)
+    return {name: "it is no file" for name in no_files if not _is_file(folder / f"{name}.jsonl")}
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether it is one; so is one that is gone, or that was made meanwhile."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _reader(home: Path) -> tuple[int, set[int]] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
@@ -63,19 +65,13 @@ def open_store(patient: Patient) -> Database | None:
             return None
     except FileNotFoundError:
         return None
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    # Where there is no WAL nobody writes, and SQLite would make one for us too, and leave it.
+    has_wal = with_sidecars(path)[1].exists()
     return Database(
-        path,
-        is_onlooker=True,
-        patience_seconds=_PATIENCE_SECONDS,
-        is_frozen=_is_frozen(patient, with_sidecars(path)[1]),
+        path, is_onlooker=True, patience_seconds=_PATIENCE_SECONDS, is_frozen=not has_wal
     )
-
-
-def _is_frozen(patient: Patient, wal: Path) -> bool:
-    """Tell whether nobody writes: SQLite would make a WAL and locks for us too, and leave them."""
-    if not wal.exists():
-        return True
-    return patient.is_pid_known and patient.pid is None and wal.stat().st_size == 0
 
 
 def _look_into(database: Database) -> Iterator[Finding]:
