@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from steplogd.delivery.contract import CheckableBackend
 from tests.contract.trackers import START_TS, as_text, expected_numbers, make_batch, make_run
 
 if TYPE_CHECKING:
@@ -34,6 +35,18 @@ def test_numbers_arrive_with_their_own_steps_and_times(store: Store) -> None:
     deliver(store, run, batch[:1000], batch[1000:2000], batch[2000:])
 
     assert expected_numbers(batch) == store.read(run.run_id).numbers
+
+
+def test_a_tracker_that_is_well_says_so(store: Store) -> None:
+    """Where it can be asked; a backend need not be."""
+    backend = store.backend()
+    if not isinstance(backend, CheckableBackend):
+        pytest.skip("it cannot be asked")
+
+    remarks = list(backend.check())
+
+    assert remarks
+    assert [remark for remark in remarks if remark.mend or not remark.text] == []
 
 
 def test_what_is_sent_again_changes_nothing(store: Store) -> None:
