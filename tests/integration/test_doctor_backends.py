@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from tests.contract.trackers import MlflowStore
 
-VIEWER = {"id": "1", "username": "ann", "name": "Ann", "email": "", "flags": "{}", "entity": "lab"}
+VIEWER: dict[str, Any] = {
+    "id": "1",
+    "username": "ann",
+    "name": "Ann",
+    "email": "",
+    "flags": "{}",
+    "entity": "lab",
+}
 VIEWER |= {"admin": False, "deletedAt": None, "teams": {"edges": []}, "apiKeys": {"edges": []}}
 KEY = "a1b2c3d4" * 5
 
@@ -138,10 +145,29 @@ def test_token_file_is_looked_at(
     path = configure(home, mlflow(mlflow_server.url, f'token_file = "{place}"'))
     unknown = examine("--config", path).of("backend")
 
-    assert [found.state for found in (*absent, *opened, *unknown)] == ["wrong", "warning", "wrong"]
+    assert [found.state for found in (*absent, *opened, *unknown)] == [
+        "wrong",
+        "warning",
+        "warning",
+    ]
     assert "No such file or directory" in absent[0].text
     assert opened[0].mend == f"chmod 600 {token}"
-    assert "$CREDENTIALS_DIRECTORY is not set" in unknown[0].text
+    assert "lies where $CREDENTIALS_DIRECTORY says, which the unit alone has" in unknown[0].text
+
+
+def test_backends_are_asked_as_the_daemon_would(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its unit has variables that this shell has not."""
+    path = configure(home, '[[backend]]\ntype = "wandb"')
+    program = "from steplogd.__main__ import main; main(['run'])"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("STEPLOG_CONFIG", path)
+    with serving(home, program=program):
+        monkeypatch.delenv("WANDB_MODE")
+        report = examine("--config", path)
+
+    assert (report.of("backend"), "offline" in report.findings[-1].text) == ([], True)
 
 
 def test_embedded_mlflow_is_looked_at_and_not_made(home: Path) -> None:

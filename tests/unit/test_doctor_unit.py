@@ -134,13 +134,13 @@ def test_no_unit_is_warned_of(systemd: Systemd) -> None:
         (OFF | {"LoadState": "bad-setting"}, "wrong", "cannot load", "systemd-analyze verify"),
         ({"NeedDaemonReload": "yes"}, "warning", "has changed", "sudo systemctl daemon-reload"),
         (
-            {"ExecStart": "{ path=/opt/gone/bin/steplogd ; argv[]= }"},
+            {"ExecStart": "{ path=/opt/gone/bin/steplogd ; argv[]=/opt/gone/bin/steplogd run }"},
             "wrong",
             "/opt/gone/bin/steplogd, which is not there",
             "steplogd install",
         ),
         (
-            {"ExecStart": "{ path=/bin/sh ; argv[]= }"},
+            {"ExecStart": "{ path=/bin/env ; argv[]=/bin/env /bin/sh run ; pid=0 }"},
             "warning",
             "starts /bin/sh, and this is the steplogd in",
             "or `steplogd install` from here",
@@ -159,6 +159,13 @@ def test_what_is_wrong_with_a_unit_is_told(
     assert (found.state, report.status) == (state, 1 if state == "wrong" else 0)
     assert text in found.text
     assert mend in found.mend
+
+
+def test_program_that_a_path_decides_is_not_judged(systemd: Systemd) -> None:
+    """Nobody knows from here which one that is."""
+    systemd.has(ExecStart="{ path=/usr/bin/env ; argv[]=/usr/bin/env steplogd run ; pid=0 }")
+
+    assert examine().of("unit") == []
 
 
 def test_unit_of_the_user_is_found(systemd: Systemd) -> None:

@@ -91,7 +91,8 @@ def _print(finding: Finding) -> None:
     sys.stdout.write(f"{mark}{finding.check:<{_NAME}}{sanitise(finding.text)}\n")
     if finding.mend:
         sys.stdout.write(f"{'':<{_MARK + _NAME}}{sanitise(finding.mend)}\n")
-    sys.stdout.flush()  # whoever looks on sees what is slow
+    if sys.stdout.isatty():
+        sys.stdout.flush()  # whoever looks on sees what is slow
 
 
 def _summary(found: list[Finding]) -> str:

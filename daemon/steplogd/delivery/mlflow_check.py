@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steplogd.delivery.contract import Remark, Unavailable
+from steplogd.delivery.contract import Remark
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.reaching import reach
 from steplogd.delivery.secrets import without_secrets
@@ -36,10 +36,20 @@ def remarks(client: MlflowClient, uri: str, token_file: str) -> Iterator[Remark]
     """
     from mlflow.version import VERSION
 
-    yield from _of_token(token_file)
     place = without_secrets(uri)
     if _is_http(uri):
         reach(uri, "MLflow")
+    if unset := _VARIABLE.search(os.path.expandvars(token_file)):
+        text = (
+            f"{place} answers; whether it lets us in cannot be told from here, for the token_file"
+        )
+        variable = f"{unset[1]}=/run/credentials/steplogd.service"
+        yield Remark(
+            f"{text} {token_file} lies where ${unset[1]} says, which the unit alone has",
+            f"say it, as in `sudo {variable} steplogd doctor`; or start the daemon first",
+        )
+        return
+    yield from _of_token(token_file)
     with translated(f"list the experiments at {place}"):
         client.search_experiments(max_results=1)
     theirs = _server_version(uri)
@@ -57,24 +67,11 @@ def remarks(client: MlflowClient, uri: str, token_file: str) -> Iterator[Remark]
 
 
 def _of_token(token_file: str) -> Iterator[Remark]:
-    """Look at the token's file; whether it holds one that is right, the server will tell.
-
-    Raises:
-        Unavailable: Its place is known to the unit alone.
-    """
-    if not token_file:
+    """Look who can read the token; whether it is one, and right, the request will tell."""
+    path = Path(os.path.expandvars(token_file)).expanduser()
+    if not token_file or not path.exists():
         return
-    expanded = os.path.expandvars(token_file)
-    if unset := _VARIABLE.search(expanded):
-        raise Unavailable(
-            f"the token_file {token_file} cannot be found from here, for ${unset[1]} is not set: "
-            f"say where it lies, as in {unset[1]}=/run/credentials/steplogd.service steplogd doctor"
-        )
-    path = Path(expanded).expanduser()
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        return  # the request says it
+    mode = stat.S_IMODE(path.stat().st_mode)
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
         text = f"the token_file {path} is open to others (mode {mode:o})"
         yield Remark(text, f"chmod 600 {shlex.quote(str(path))}")

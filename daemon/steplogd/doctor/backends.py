@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from steplog.errors import describe
 from steplogd.config import ConfigError
 from steplogd.delivery.contract import Backend, BackendError, CheckableBackend, Remark
 from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
@@ -13,7 +17,6 @@ from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
     from typing import Protocol
 
     from steplogd.config import BackendConfig
@@ -79,7 +82,7 @@ class Asked:
         try:
             self._ask()
         except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
-            self._blame(f"{type(error).__name__}: {error}", "tell whoever wrote the backend")
+            self._blame(describe(error), "tell whoever wrote the backend")
         finally:
             self._is_built.set()
             self._is_done.set()
@@ -120,12 +123,13 @@ class Asked:
 
 
 def look(patient: Patient, note: Note) -> Iterator[Finding]:
-    """Ask all of them at the same time.
+    """Ask all of them at the same time, with the credentials that the daemon has, if one serves.
 
     Args:
         patient: Whose backends.
         note: Says what is waited for.
     """
+    _take_environment(patient.pid)
     asked = [Asked(backend, patient.home) for backend in patient.config.backends]
     for one in asked:
         with note(f"importing what {one.name} needs"):
@@ -137,3 +141,14 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
         yield from found
     for one in asked:
         one.end()
+
+
+def _take_environment(pid: int | None) -> None:
+    """Have the variables of the daemon: this shell does not know what its unit says of trackers."""
+    if pid is None:
+        return
+    with contextlib.suppress(OSError):  # another user's is not for us to see
+        for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, equals, value = pair.partition(b"=")
+            if equals and name:
+                os.environb[name] = value

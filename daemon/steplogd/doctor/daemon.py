@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from steplog.cli.terminal import counted
 from steplog.home import spool_folder
 from steplogd.doctor.finding import Finding, ok, skipped, warning
 from steplogd.intake.tail import list_spools
@@ -27,6 +28,6 @@ def look(patient: Patient) -> Iterator[Finding]:
             count = sum(1 for _ in list_spools(spool_folder(patient.home)))
         except OSError:
             count = 0
-        waiting = f", where spools of {count:,} runs lie" if count else ""
+        waiting = f", where {counted(count, 'spool')} lie" if count else ""
         text = f"no daemon serves {patient.home}{waiting}: nothing is folded or delivered"
         yield warning(CHECK, text, "start one: `steplogd run`, or `steplogd install` for systemd")

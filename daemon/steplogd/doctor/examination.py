@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from steplog.errors import describe
 from steplogd.config import ConfigError
 from steplogd.doctor import (
     backends,
@@ -84,3 +85,5 @@ def _guarded(check: str, look: Look, patient: Patient) -> Iterator[Finding]:
         where = error.filename or patient.home
         text = f"{where} cannot be looked at ({error.strerror or error})"
         yield wrong(check, text, "see that its disk can be read: dmesg | tail")
+    except Exception as error:  # noqa: BLE001  # one check must not cost the others
+        yield skipped(check, f"it could not be looked at ({describe(error)})")

@@ -41,10 +41,13 @@ def look(patient: Patient) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield skipped(CHECK, f"the limits cannot be read in {_LIMITS} ({error})")
         return
-    user, used = user_name(os.geteuid()), _instances()
+    uid = _daemons_user(patient)
+    user, used = user_name(uid), _instances(uid)
     most = limits["max_user_instances"]
     said = f"{used:,} of {most:,} instances of user {user} are in use"
-    if (trouble := _trouble(patient)) is not None:
+    if used >= most:
+        yield wrong(CHECK, f"the kernel gives no watch: {said}", _sysctl("max_user_instances"))
+    elif uid == os.geteuid() and (trouble := _trouble(patient)) is not None:
         yield wrong(CHECK, f"the kernel gives no watch: {trouble}; {said}", _sysctl(trouble))
     elif used >= _NEARLY * most:
         yield warning(CHECK, f"{said}: a daemon may soon get none", _sysctl("max_user_instances"))
@@ -54,6 +57,14 @@ def look(patient: Patient) -> Iterator[Finding]:
         if limits[name] < least:
             text = f"fs.inotify.{name} is {limits[name]:,}, and {least:,} at least are usual"
             yield warning(CHECK, text, _sysctl(name))
+
+
+def _daemons_user(patient: Patient) -> int:
+    """Return whose limits count: the home's owner, where we are root, who sees all."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            return patient.home.stat().st_uid
+    return os.geteuid()
 
 
 def _trouble(patient: Patient) -> str | None:
@@ -82,12 +93,12 @@ def _sysctl(name: str) -> str:
     return f"echo {line} | sudo tee /etc/sysctl.d/60-steplog.conf && sudo sysctl {line}"
 
 
-def _instances() -> int:
-    """Count the instances of this user, as far as his processes can be seen."""
-    count, me = 0, os.geteuid()
+def _instances(uid: int) -> int:
+    """Count the instances of a user, as far as his processes can be seen."""
+    count = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if process.stat().st_uid == me:
+            if process.stat().st_uid == uid:
                 count += sum(_is_instance(fd) for fd in (process / "fd").iterdir())
     return count
 

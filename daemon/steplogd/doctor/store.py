@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -103,6 +104,9 @@ def _is_sound(connection: sqlite3.Connection, path: Path) -> bool:
     """
     until = time.monotonic() + LOOK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    # Before 3.41 SQLite calls no handler as long as it goes through the pages of its tables.
+    late = threading.Timer(LOOK_SECONDS, connection.interrupt)
+    late.start()
     try:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
@@ -111,6 +115,8 @@ def _is_sound(connection: sqlite3.Connection, path: Path) -> bool:
         raise
     finally:
         connection.set_progress_handler(None, 0)
+        late.cancel()
+        late.join()  # or it interrupts what is asked next
     if found != "ok":
         raise StoreUnusable(f"{path} is broken ({found})")
     return True

@@ -17,7 +17,7 @@ _PROPERTIES: Final = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,ExecStart,Result,ExecMainStatus,"
     "ActiveEnterTimestamp,MainPID,NRestarts,NeedDaemonReload,StatusText"
 )
-_PATH: Final = re.compile(r"path=(\S+)")
+_ARGUMENTS: Final = re.compile(r"argv\[\]=([^;]*)")
 _ENABLED: Final = frozenset(
     "enabled enabled-runtime linked linked-runtime static indirect generated alias".split()
 )
@@ -56,9 +56,12 @@ class Unit(NamedTuple):
 
     @property
     def program(self) -> Path | None:
-        """What it starts."""
-        found = _PATH.search(self.said.get("ExecStart", ""))
-        return Path(found[1]) if found else None
+        """What it starts; None where its PATH decides that."""
+        found = _ARGUMENTS.search(self.said.get("ExecStart", ""))
+        words = found[1].split() if found else []
+        if words and Path(words[0]).name == "env":
+            words = words[1:]
+        return Path(words[0]) if words and words[0].startswith("/") else None
 
     def command(self, verb: str) -> str:
         """Return the command that does something with it."""
