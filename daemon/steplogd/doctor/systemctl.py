@@ -25,7 +25,7 @@ def ask(*command: str) -> dict[str, str]:
             command,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"},
+            env=_environment(),
             timeout=ASK_SECONDS,
             check=False,
         )
@@ -41,3 +41,9 @@ def ask(*command: str) -> dict[str, str]:
         raise Silent(f"{command[0]} says: {reason}")
     text = done.stdout.decode("utf-8", "replace")
     return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+
+
+def _environment() -> dict[str, str]:
+    """Return ours, in one language, and with the way to the user's own manager, as after `su`."""
+    runtime = {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"}
+    return runtime | dict(os.environ) | {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}

@@ -92,7 +92,8 @@ def _program(unit: Unit) -> Iterator[Finding]:
         yield wrong(CHECK, text, _INSTALL, subject=unit.name)
     elif program.parent != ours and program.resolve().parent != ours.resolve():
         text = f"{unit.name} starts {program}, and this is the steplogd in {ours}"
-        mend = f"run `{program.parent / 'steplogd'} doctor`, or `{_INSTALL}` from here"
+        module = " -m steplogd" if program.name.startswith("python") else ""
+        mend = f"run `{program}{module} doctor`, or `{_INSTALL}` from here"
         yield warning(CHECK, text, mend, subject=unit.name)
 
 

@@ -81,7 +81,8 @@ def installed(owner: int) -> tuple[list[Unit], str]:
         try:
             units += _asked(manager, user, names)
         except Silent as silent:
-            reasons.append(str(silent))
+            if not (user and os.geteuid() == 0):  # who has no session has no manager of his own
+                reasons.append(str(silent))
     shown = [unit for unit in units if unit.is_enabled or unit.state != "inactive"]
     return shown or units[:1], reasons[0] if reasons else ""
 
