@@ -149,6 +149,20 @@ def test_password_of_a_backend_is_masked(home: Path) -> None:
     assert "hunter22" not in told.stdout + told.stderr
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_secret_is_masked_wherever_it_stands(
+    home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """Somebody has put it in the place of a name, say."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hunter33")
+    path = configure(home, '[[backend]]\ntype = "memory"\nname = "hunter33"')
+
+    told = steplogd("doctor", *words, "--config", path)
+
+    assert "cannot be asked" in told.stdout
+    assert "hunter33" not in told.stdout
+
+
 def test_configuration_that_anybody_can_write_is_warned_of(home: Path) -> None:
     """Whoever changes it says where the daemon delivers to."""
     path = configure(home)

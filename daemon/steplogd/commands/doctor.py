@@ -79,9 +79,9 @@ def _worst(found: list[Finding]) -> str:
 
 def _without_secrets(finding: Finding) -> Finding:
     """Mask what a tracker, a configuration or a file name may have said."""
-    return msgspec.structs.replace(
-        finding, text=without_secrets(finding.text), mend=without_secrets(finding.mend)
-    )
+    texts = {name: getattr(finding, name) for name in ("text", "mend", "subject")}
+    masked = {name: without_secrets(text) for name, text in texts.items()}
+    return msgspec.structs.replace(finding, **masked)
 
 
 def _print(finding: Finding) -> None:
