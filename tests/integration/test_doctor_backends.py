@@ -210,7 +210,7 @@ def test_what_a_backend_is_behind_with_is_told(home: Path) -> None:
 
     assert found.state == "warning"
     assert "mlflow has been failing since 20" in found.text
-    assert "1 observation of 1 run are still to be sent" in found.text
+    assert "still to be sent: 1 observation of 1 run" in found.text
 
 
 def test_backend_that_the_daemon_does_not_know_is_told(home: Path) -> None:
@@ -283,3 +283,42 @@ def test_check_contacts_a_server_and_changes_nothing_there(
 
     paths = {path.partition("?")[0] for _, path in asked}
     assert paths == {"/api/2.0/mlflow/experiments/search", "/version"}
+
+
+def test_backend_of_others_is_asked_too(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises: what it said before counts, and it costs no other."""
+    (tmp_path / "theirs-1.dist-info").mkdir()
+    (tmp_path / "theirs-1.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1\n")
+    (tmp_path / "theirs-1.dist-info" / "entry_points.txt").write_text(
+        "[steplog.backends]\ntheirs = theirs:Theirs\n"
+    )
+    (tmp_path / "theirs.py").write_text(
+        "import msgspec\n"
+        "from steplogd.delivery.contract import Limits, Remark\n"
+        "class Theirs:\n"
+        "    package = extra = ''\n"
+        "    class Options(msgspec.Struct): ...\n"
+        "    def __init__(self, options, home): self.limits = Limits()\n"
+        "    def open(self, run): ...\n"
+        "    def close(self): ...\n"
+        "    def check(self):\n"
+        "        yield Remark('version 1')\n"
+        "        yield Remark('the disk is slow', 'buy another')\n"
+        "        raise RuntimeError('nobody thought of this')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    path = configure(home, '[[backend]]\ntype = "theirs"\n[[backend]]\ntype = "memory"')
+
+    report = examine("--config", path)
+
+    found = [(one.state, one.text) for one in report.findings if one.check == "backend"]
+    assert report.status == 1
+    assert found[:3] == [
+        ("ok", "theirs: version 1"),
+        ("warning", "theirs: the disk is slow"),
+        ("wrong", "theirs: RuntimeError: nobody thought of this"),
+    ]
+    assert report.of("backend")[0].mend == "buy another"
+    assert found[3][0] == "skipped"

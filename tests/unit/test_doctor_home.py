@@ -12,13 +12,15 @@ import pytest
 from inotify_simple import INotify
 
 from steplog.home import spool_path
+from steplogd import mounts
 from steplogd.config import Config, Settings
-from steplogd.doctor import store
+from steplogd.doctor import file_system, store
 from steplogd.doctor.patient import admit
+from steplogd.doctor.probe import probe
 from tests.conftest import wait_until
 from tests.daemon import configure, rows, steplogd
 from tests.disks import fill, mounted_or_skipped, use_up_files
-from tests.doctor import Report, examine, read
+from tests.doctor import Report, everything_in, examine, read
 from tests.lines import append, line
 from tests.people import DAEMON, Person, open_folder
 
@@ -202,6 +204,33 @@ def test_file_system_that_is_read_only_is_wrong(
 
     assert report.status == 1
     assert "mounted read-only" in report.of("home")[0].mend
+
+
+def test_home_on_a_network_file_system_is_warned_of(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Appends of several machines may interleave there."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {home} rw - nfs4 nas:/x rw\n")
+    monkeypatch.setattr(mounts, "_TABLE", table)
+
+    (found,) = file_system.look(admit(Config(home, Settings()), None, 1.0))
+
+    assert (found.check, found.state) == ("file-system", "warning")
+    assert f"network file system (nfs4 at {home})" in found.text
+
+
+def test_file_system_is_tried_out_without_a_trace(tmp_path: Path) -> None:
+    """It has locks, appends, can be mapped, and has our clock."""
+    before = everything_in(tmp_path)
+
+    found = probe(tmp_path)
+
+    if found is None:
+        pytest.skip("it has no files without names")
+    assert found[:3] == (True, True, True)
+    assert abs(found.seconds_ahead) < 5
+    assert everything_in(tmp_path) == before
 
 
 def test_user_without_another_instance_of_inotify_is_told(place: Path) -> None:

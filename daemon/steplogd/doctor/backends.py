@@ -58,7 +58,7 @@ class Asked:
         if not self._is_built.wait(BUILD_SECONDS):
             text = f"its package was not imported within {BUILD_SECONDS:g} s"
             return [self._late(text)]
-        is_done = self._is_done.wait(max(until - time.monotonic(), 0.0))
+        is_done = self.wait_until_done(until)
         found = self._found.copy()
         if not is_done:
             found.append(self._late(f"it did not answer within {timeout_seconds:g} s"))
@@ -69,10 +69,13 @@ class Asked:
         self._is_built.wait(BUILD_SECONDS)
 
     def end(self) -> None:
-        """Let go of the backend, also of one that hangs; what it began goes with it, if it can."""
+        """Let go of the backend, also of one that hangs: what it began goes with it, if it can."""
         if self._backend is not None and not self._is_done.is_set():
             threading.Thread(target=self._backend.close, daemon=True).start()
-            self._is_done.wait(_END_SECONDS)
+
+    def wait_until_done(self, until: float) -> bool:
+        """Wait until this moment of the steady clock at most; tell whether all was said."""
+        return self._is_done.wait(max(until - time.monotonic(), 0.0))
 
     def _late(self, text: str) -> Finding:
         mend = f"see that it runs, and that no firewall is between; {_WAITS}"
@@ -141,6 +144,9 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
         yield from found
     for one in asked:
         one.end()
+    until = time.monotonic() + _END_SECONDS
+    for one in asked:
+        one.wait_until_done(until)
 
 
 def _take_environment(pid: int | None) -> None:
@@ -148,6 +154,8 @@ def _take_environment(pid: int | None) -> None:
     if pid is None:
         return
     with contextlib.suppress(OSError):  # another user's is not for us to see
+        if b"steplogd" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return  # it is the number that the daemon has within a container
         for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, equals, value = pair.partition(b"=")
             if equals and name:

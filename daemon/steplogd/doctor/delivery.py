@@ -49,7 +49,7 @@ def _not_served(patient: Patient, served: set[str]) -> Iterator[Finding]:
 
 def _behind(backlog: Backlog) -> Iterator[Finding]:
     name, owed = backlog.backend, counted(backlog.observations, "observation")
-    behind = f"{owed} of {counted(backlog.runs, 'run')} are still to be sent"
+    behind = f"still to be sent: {owed} of {counted(backlog.runs, 'run')}"
     if backlog.error:
         since = _said(backlog.failing_since)
         text = f"{name} has been failing since {since}: {backlog.error.rstrip('.')}; {behind}"
