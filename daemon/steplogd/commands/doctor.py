@@ -14,7 +14,6 @@ from rich.markup import escape
 from steplog.cli.terminal import counted, is_coloured, paint, sanitise
 from steplogd.commands.delivering import seconds
 from steplogd.delivery.secrets import without_secrets
-from steplogd.doctor.examination import examine
 
 if TYPE_CHECKING:
     import argparse
@@ -57,6 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is found; returns 0, 1 when something is wrong, 78 when no daemon would start."""
+    from steplogd.doctor.examination import examine  # every other command can do without
+
     found = []
     for finding in map(_without_secrets, examine(arguments.config, arguments.timeout, _note)):
         found.append(finding)
