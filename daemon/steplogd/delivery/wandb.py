@@ -100,7 +100,7 @@ class WandbBackend:
 
     def check(self) -> Iterator[Remark]:
         """Look at folder, server and key; see `remarks`."""
-        return remarks(self._place, PATIENCE_SECONDS)
+        return remarks(self._place, self.child)
 
     def close(self) -> None:
         """End the process; whatever is in flight there is sent again by the next one."""

@@ -10,27 +10,25 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from steplogd.delivery.contract import Remark, Unavailable
 from steplogd.delivery.reaching import reach
-from steplogd.delivery.wandb_child import Child
 from steplogd.delivery.wandb_frames import Greet, Greeted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from steplogd.delivery.wandb_child import Child
     from steplogd.delivery.wandb_frames import Place
 
 _USUAL: Final = "https://api.wandb.ai"
 
 
-def remarks(place: Place, patience_seconds: float) -> Iterator[Remark]:
+def remarks(place: Place, child: Child) -> Iterator[Remark]:
     """Say what is found; nothing is made that stays.
 
     Args:
         place: Where all runs go.
-        patience_seconds: How long W&B may take for one answer.
+        child: What runs W&B; it is not started.
 
     Raises:
         Unavailable: The server is not there, or takes no runs of ours.
@@ -42,7 +40,7 @@ def remarks(place: Place, patience_seconds: float) -> Iterator[Remark]:
         return
     server = place.base_url or _USUAL
     reach(server, "W&B")
-    user = _greet(place, patience_seconds)
+    user = _greet(child)
     whose = f", of {user.entity}" if user.entity else ""
     yield Remark(f"W&B {version}; {server} knows us as {user.user}{whose}")
 
@@ -55,13 +53,12 @@ def _of_folder(directory: Path) -> Remark:
     return Remark(f"this user cannot write its files into {directory}", mend)
 
 
-def _greet(place: Place, patience_seconds: float) -> Greeted:
+def _greet(child: Child) -> Greeted:
     """Ask the server who we are, in a process as delivery has it; its folder is removed."""
     with tempfile.TemporaryDirectory(prefix="steplog-") as folder:
-        elsewhere = msgspec.structs.replace(place, directory=folder)
-        child = Child(elsewhere, patience_seconds, {"WANDB_CACHE_DIR": folder})
-        with contextlib.closing(child):
-            answer = child.ask(Greet(), child.start())
+        other = child.elsewhere(folder)
+        with contextlib.closing(other):
+            answer = other.ask(Greet(), other.start())
     if not isinstance(answer, Greeted):
         raise Unavailable("the process that runs W&B does not say who we are")
     return answer

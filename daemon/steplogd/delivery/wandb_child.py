@@ -8,6 +8,7 @@ has started. It ends by itself when the daemon is gone.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import selectors
 import signal
@@ -18,12 +19,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from steplog.home import make_folder
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.wandb_frames import Begin, Failed, Rows, next_answer, to_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from steplogd.delivery.wandb_frames import Answer, Place, Request
 
@@ -50,16 +53,12 @@ class Child:
     Args:
         place: Where all runs go.
         patience_seconds: How long one answer may take before the child counts as hanging.
-        variables: Environment variables that it has beside those that it gets from us.
     """
 
-    def __init__(
-        self, place: Place, patience_seconds: float, variables: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, place: Place, patience_seconds: float) -> None:
         self.generation = 0
         self.patience_seconds = patience_seconds
         self._place = place
-        self._variables = variables or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -105,6 +104,13 @@ class Child:
                 self._end()
                 raise
 
+    def elsewhere(self, directory: str) -> Child:
+        """Return another of the same settings, not started yet, with its files in this folder."""
+        other = copy.copy(self)
+        other.generation, other._process, other._lock = 0, None, threading.Lock()
+        other._place = msgspec.structs.replace(self._place, directory=directory)
+        return other
+
     def close(self) -> None:
         """End the process and what it has started; all that was answered for is durable.
 
@@ -122,7 +128,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 cwd=directory,
-                env={**_environment(self._place.base_url), **self._variables},
+                env=_environment(self._place.base_url),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -176,7 +177,7 @@ class Runs:
             case Read():
                 yield from self._content(request)
             case Greet():
-                yield _greeted()
+                yield _greeted(self._directory)
 
     def _opened(self, request: Open) -> Opened:
         run = self._open.get(request.id)
@@ -217,6 +218,7 @@ class Runs:
         yield content.state
 
 
-def _greeted() -> Greeted:
+def _greeted(directory: Path) -> Greeted:
+    os.environ["WANDB_CACHE_DIR"] = str(directory)  # a look must leave nothing with the user
     viewer: Any = wandb.Api(timeout=ANSWER_SECONDS).viewer
     return Greeted(str(viewer.username or ""), str(viewer.entity or ""))
