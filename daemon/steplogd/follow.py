@@ -113,7 +113,7 @@ class Follower:
         most_seconds = float("inf")
         if mount := await to_thread.run_sync(remote_mount, self._folder):
             self._hears = False
-            _log.warning(warning(self._folder, mount))
+            _log.warning("spools lie on a network file system", reason=warning(self._folder, mount))
             most_seconds = _UNWATCHED_SWEEP_SECONDS
         await self._sweep_every(most_seconds)
 

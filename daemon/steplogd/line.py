@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import structlog
 
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
@@ -16,6 +15,7 @@ from steplogd.passes import Pass
 from steplogd.presence import look
 from steplogd.recent import RecentRuns
 from steplogd.rounds import Rounds
+from steplogd.run_news import Standing, standing, tell
 from steplogd.spools import Spools
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import FoldedRun
@@ -42,8 +42,6 @@ _TOO_MANY: Final = (
     "stays, the rest stands in the spool"
 )
 
-_log = structlog.get_logger()
-
 
 class _OpenRun(msgspec.Struct):
     """A run between two passes.
@@ -60,10 +58,11 @@ class _OpenRun(msgspec.Struct):
 
 
 class _Folded(msgspec.Struct):
-    """What is to be committed of a run, and the chunk that it comes from."""
+    """What is to be committed of a run, how it stood before, and the chunk that it comes from."""
 
     run_id: str
     run: _OpenRun
+    before: Standing
     changes: Changes
     chunk: Chunk | None = None
 
@@ -155,13 +154,12 @@ class Line:
             if not (everyone or run_id in due or run.empty_since is not None):
                 continue
             if self._has_ended(run_id, run, now, wall_now):
+                before = standing(run.folded.state)
                 run.fold.end_run()
                 if run_id in self._too_large:
                     run.folded.state.status, run.folded.state.message = FAIL, _TOO_MANY
-                ended.append(_Folded(run_id, run, run.fold.take_changes()))
+                ended.append(_Folded(run_id, run, before, run.fold.take_changes()))
         self._commit(ended)
-        for folded in ended:
-            _log_end(folded.run_id, folded.run)
         return {folded.run.folded.run_no for folded in ended}
 
     def _run_each(self, run_ids: Sequence[str]) -> Pass:
@@ -199,6 +197,7 @@ class Line:
     def _fold(self, run_id: str, chunk: Chunk, notices: list[Malformed]) -> _Folded:
         self._failed.add(run_id)  # ahead of the store, until that is committed
         run = self._open.get(run_id) or self._take_up(run_id)
+        before = standing(run.folded.state)
         run.fold.apply(notices, chunk.modified_ts)
         run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
         run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
@@ -207,7 +206,7 @@ class Line:
         changes = run.fold.take_changes()
         if changes.has_arrival:
             run.empty_since = None
-        return _Folded(run_id, run, changes, chunk)
+        return _Folded(run_id, run, before, changes, chunk)
 
     def _is_too_large(self, run_id: str) -> bool:
         if run_id in self._too_large:
@@ -245,6 +244,8 @@ class Line:
             if one.run.folded.state.status != PROCESSING:
                 self._open.pop(one.run_id, None)
                 self._ended.keep(one.run_id, one.run, one.run.fold.weight)
+        for one in folded:
+            tell(one.before, one.run.folded.state)
 
     def _complain_of_set_aside(self, folded: _Folded) -> None:
         """Say once of each run that something was set aside, and when its spool is another."""
@@ -273,14 +274,3 @@ class Line:
         if run.empty_since is None:
             run.empty_since = now
         return presence == "over" or now - run.empty_since >= self.grace_seconds
-
-
-def _log_end(run_id: str, run: _OpenRun) -> None:
-    state = run.folded.state
-    _log.info(
-        "run ended",
-        run=run_id,
-        status=state.status,
-        observations=state.position,
-        reason=state.message or None,
-    )

@@ -1,40 +1,67 @@
-"""The daemon's log: readable on a terminal, one JSON object a line otherwise."""
+"""The daemon's log: fields in the journal, readable on a terminal, else one JSON object a line."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
 from steplog.cli.terminal import sanitise
 from steplogd.delivery.secrets import without_secrets
+from steplogd.journal import SOCKET, Journal, NotReading, is_journal
+from steplogd.journal_entry import entry
+from steplogd.log_kinds import kind_of, priority
+from steplogd.log_limit import LogLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import Processor
+
+MOST_CHARACTERS: Final = 32 * 1024
+"""Of one text: a tracker may answer with megabytes, and nobody reads them."""
+
+LOST: Final = "lines are lost as the journal did not read"
 
 
-def set_up_log(level: int = logging.INFO) -> None:
-    """Send the log to standard error, from a level on."""
-    on_terminal = sys.stderr.isatty()
+def set_up_log(level: int = logging.INFO, *, journal_socket: str = SOCKET) -> None:
+    """Send the log, from a level on, to the journal where standard error is connected to it.
+
+    Else, and where the journal cannot be reached, to standard error.
+    """
+    limit = LogLimit(_say)
+    last, logger = _output(journal_socket)
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
+            limit,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=not on_terminal),
+            structlog.processors.TimeStamper(fmt="iso", utc=not sys.stderr.isatty()),
             _without_none,
             _without_secrets,
-            *(
-                [_printable, structlog.dev.ConsoleRenderer()]
-                if on_terminal
-                else [structlog.processors.JSONRenderer(ensure_ascii=True)]
-            ),
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_Lenient(sys.stderr)),  # type: ignore[arg-type]
+        logger_factory=lambda *_: logger,
         cache_logger_on_first_use=False,
     )
+    atexit.register(limit.flush)
+
+
+def _output(journal_socket: str) -> tuple[list[Processor], Any]:
+    """Return what a line becomes at last, and the logger that writes it."""
+    stderr = _Lenient(sys.stderr)
+    if is_journal(sys.stderr):
+        return [_as_argument], _JournalLogger(Journal(journal_socket), stderr)
+    to_stderr = structlog.WriteLogger(stderr)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        return [_printable, structlog.dev.ConsoleRenderer()], to_stderr
+    return [structlog.processors.JSONRenderer(ensure_ascii=True)], to_stderr
 
 
 class _Lenient:
@@ -54,6 +81,48 @@ class _Lenient:
             self._stream.flush()
 
 
+class _JournalLogger:
+    """Gives lines to the journal; where its socket is out of reach, by standard error.
+
+    There it finds the priority before each, as sd-daemon(3) has it. While it reads nothing, lines
+    are lost and counted: standard error would make the daemon wait for it.
+    """
+
+    def __init__(self, journal: Journal, stderr: _Lenient) -> None:
+        self._journal = journal
+        self._stderr = stderr
+        self._lost = 0
+
+    def msg(self, told: Mapping[str, Any]) -> None:
+        """Write one line."""
+        try:
+            self._journal.send(entry(told))
+            self._tell_lost()
+        except NotReading:
+            self._lost += 1
+        except OSError:
+            urgency = priority(kind_of(str(told["event"])), str(told["level"]))
+            self._stderr.write(f"<{urgency}>{json.dumps(told)}\n")
+            self._stderr.flush()
+
+    def _tell_lost(self) -> None:
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.msg({"event": LOST, "level": "warning", "count": lost})
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+def _say(level: str, event: str, **about: Any) -> None:
+    getattr(structlog.get_logger(), level)(event, **about)
+
+
+def _as_argument(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> tuple[tuple[structlog.typing.EventDict], dict[str, Any]]:
+    return (event,), {}
+
+
 def _without_none(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
@@ -63,7 +132,13 @@ def _without_none(
 def _without_secrets(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {key: _texts(value, without_secrets) for key, value in event.items()}
+    return {key: _texts(value, _safe_and_short) for key, value in event.items()}
+
+
+def _safe_and_short(text: str) -> str:
+    """Mask secrets, then cut: half of a secret would not be known any more."""
+    safe = without_secrets(text)
+    return safe if len(safe) <= MOST_CHARACTERS else f"{safe[:MOST_CHARACTERS]}…"
 
 
 def _printable(
@@ -74,7 +149,11 @@ def _printable(
 
 
 def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Change a text, or each in a list; whatever else there is has its own `repr`."""
-    if isinstance(value, list):
+    """Change a text, and each in a list or a map; whatever else there is becomes its `repr`."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, (list, tuple)):
         return [_texts(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
+    if isinstance(value, dict):
+        return {change(str(key)): _texts(item, change) for key, item in value.items()}
+    return value if value is None or isinstance(value, (int, float)) else change(repr(value))

@@ -229,4 +229,4 @@ def test_sweeps_find_what_no_notification_tells_of_on_a_network_file_system(
         arrives(home, "s")
 
     (said,) = [told for told in log_lines(home) if "network file system" in told["event"]]
-    assert "nfs4 at /" in said["event"]
+    assert "nfs4 at /" in said["reason"]

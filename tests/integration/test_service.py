@@ -449,7 +449,7 @@ def test_the_log_is_one_json_object_a_line(home: Path) -> None:
 
     lines = (home.parent / f"{home.name}.log").read_text().splitlines()
     events = [json.loads(told)["event"] for told in lines]
-    assert events == ["serving", "run ended", "stopped"]
+    assert events == ["serving", "run begun", "run ended", "stopped"]
 
 
 def test_a_drain_gives_up_when_its_time_is_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from steplogd.delivery.contract import Limits, Refused, Unavailable
 from steplogd.delivery.courier import Courier
@@ -147,6 +150,24 @@ def test_a_refusal_is_halved_down_to_the_one_observation(route: Route, count: in
     assert route.dead() == {bad: f"bad key k{count // 2}"}
     assert [*route.tracker.runs["r"].observations] == [n for n in range(1, count + 1) if n != bad]
     assert route.cursors.behind("x") == []
+
+
+def test_a_dead_letter_is_logged_with_its_run_and_backend(route: Route) -> None:
+    """By which a journal finds it; what the backend itself logs has the backend's name as well."""
+    run_no = route.commit(fold(line("track", values={"bad": 1.0})))
+
+    def log_and_refuse(call: Call) -> None:
+        structlog.get_logger().warning("said by the backend")
+        if call.method == "send":
+            raise Refused("no")
+
+    route.tracker.fault = log_and_refuse
+    with capture_logs([merge_contextvars]) as said:
+        route.deliver(run_no)
+
+    letters = [told for told in said if told["event"] == "dead letter"]
+    assert [(told["run"], told["backend"]) for told in letters] == [("r", "x")]
+    assert {told["backend"] for told in said} == {"x"}
 
 
 def test_everything_may_be_refused(route: Route) -> None:

@@ -67,3 +67,16 @@ def test_what_a_configured_url_holds_is_masked_elsewhere_too(
 def test_url_for_somebody_else_has_no_credentials(url: str, plain: str) -> None:
     """And leads to the same place."""
     assert plain == secrets.without_credentials(url)
+
+
+@pytest.mark.parametrize("word", ["x", "?key", "a:", "://a@", "key", "a@"])
+def test_megabytes_are_masked_in_no_time(word: str) -> None:
+    """A tracker may answer with them: that took a time that grew as their square, hours here."""
+    text = f"?{word * 300_000}"
+
+    assert len(without_secrets(f"{text} http://me:pw-1234@h/")) <= len(text) + len(" http://h/")
+
+
+def test_colons_before_a_user_are_no_part_of_a_host() -> None:
+    """What stands in front of credentials goes with them."""
+    assert without_secrets("at :me:pw@host:80") == "at host:80"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from steplogd.delivery.already_there import AlreadyThere
 from steplogd.delivery.contract import (
@@ -38,6 +39,7 @@ class _Parcel(NamedTuple):
 
     session: Session
     run_no: int
+    run_id: str
     replay: int
     is_retry: bool
 
@@ -76,7 +78,8 @@ class Courier:
         try:
             if note := self._unnoted.pop(run_no, None):
                 self._note(run_no, note)
-            return self._advance(run_no)
+            with bound_contextvars(backend=self.name):  # also for what the backend itself logs
+                return self._advance(run_no)
         except SystemExit as error:  # some trackers' packages exit; that is not theirs to decide
             raise RuntimeError(f"the backend tried to exit: {error.code}") from error
         finally:
@@ -109,7 +112,8 @@ class Courier:
             is_state_due = not pending.is_settled and pending.run["status"] == "PROCESSING"
             rows = pending.due or pending.rows
             if rows and not is_state_due:
-                parcel = _Parcel(session, run_no, pending.replay, bool(pending.due))
+                run_id, is_retry = pending.run["run_id"], bool(pending.due)
+                parcel = _Parcel(session, run_no, run_id, pending.replay, is_retry)
                 batch = [Observation(*row) for row in rows]
                 if pending.is_doubtful and not parcel.is_retry:
                     self._deliver_missing(parcel, batch, pending.after)
@@ -181,7 +185,7 @@ class Courier:
             self._acknowledge(parcel, [seen.position for seen in batch])
 
     def _acknowledge(self, parcel: _Parcel, positions: list[int], refusal: str = "") -> None:
-        _, run_no, replay, is_retry = parcel
+        _, run_no, _, replay, is_retry = parcel
         name, ledger = self.name, self._ledger
         if is_retry:
             retried = ledger.retried
@@ -196,7 +200,7 @@ class Courier:
         _log.warning(
             "dead letter",
             backend=self.name,
-            run_no=parcel.run_no,
+            run=parcel.run_id,
             key=observation.key,
             step=observation.step,
             reason=reason,

@@ -193,7 +193,7 @@ class MlflowSession:
             return
         said = {name[:80]: mapped for name, mapped in list(changed.items())[:MAX_NAMES_SAID]}
         _log.warning(
-            "names changed for mlflow", run_id=self._run.run_id, count=len(changed), names=said
+            "names changed for mlflow", run=self._run.run_id, count=len(changed), names=said
         )
         changed.clear()
 
