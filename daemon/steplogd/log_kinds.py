@@ -8,6 +8,7 @@ from typing import Final
 
 SHORT: Final = {
     "batches in flight are left behind, and sent again by the next daemon": "batches-left-behind",
+    "configuration refused, the old one stays": "configuration-refused",
     "document cannot be written, trying again": "document-unwritten",
     "end of runs cannot be committed, trying again": "end-uncommitted",
     "lines are lost as the journal did not read": "lines-lost",
@@ -28,7 +29,14 @@ SHORT: Final = {
 """The ids of lines that say more than a few words; a shorter one is its own, with hyphens."""
 
 NOTICES: Final = frozenset(
-    ["serving", "stopped", "backend-answers-again", "mended", "acknowledgement-noted"]
+    [
+        "acknowledgement-noted",
+        "backend-answers-again",
+        "configuration-taken-over",
+        "mended",
+        "serving",
+        "stopped",
+    ]
 )
 """What an administrator did or waited for, and wants to see among much that is usual."""
 
