@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
+from steplogd.meters import BackendMeters
 
 if TYPE_CHECKING:
     from steplogd.config import BackendConfig
@@ -72,6 +73,17 @@ class Delivery:
         with anyio.move_on_after(CLOSE_SECONDS):
             await self.close()
         self.has_ended.set()
+
+    def meters(self) -> BackendMeters:
+        """Return what the backend was given so far; to be called by any thread."""
+        counts, exporter = self._courier.counts, self.exporter
+        return BackendMeters(
+            name=exporter.name,
+            sent=counts.sent,
+            refused=counts.refused,
+            retries=exporter.retries,
+            behind=exporter.behind(),
+        )
 
     async def close(self) -> None:
         """Close the backend, whatever it does then; once."""

@@ -11,7 +11,7 @@ from steplogd.config import ConfigError
 if TYPE_CHECKING:
     from steplogd.config import BackendConfig, Config
 
-_FIXED: Final = ("home", "shared")
+_FIXED: Final = ("home", "shared", "metrics_listen")
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -43,6 +43,8 @@ def changes(old: Config, new: Config) -> Changes:
         )
     if new.settings.shared != old.settings.shared:
         raise ConfigError("The key shared cannot change while steplogd serves: restart it.")
+    if new.settings.metrics_listen != old.settings.metrics_listen:
+        raise ConfigError("The key metrics_listen cannot change while steplogd serves: restart it.")
     before, after = _by_name(old), _by_name(new)
     known = [name for name in after if name in before]
     return Changes(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from steplog.home import default_home
+from steplogd.metrics.listen import parse_listen
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True):
         min_free: Bytes of the home's disk that run logs do not grow into; without it, what tasks
             leave free: STEPLOG_MIN_FREE, else a twentieth of the disk and at most 64 MiB.
         shared: Whether other users append to spools in the home, each to his own.
+        metrics_listen: Where metrics are given out to Prometheus: a port of this machine alone, as
+            `127.0.0.1:9477`, or `unix:/run/steplog/metrics.sock`; "" for nowhere.
     """
 
     home: str = ""
@@ -53,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True):
     shutdown_seconds: float = 10.0
     min_free: int | None = None
     shared: bool = False
+    metrics_listen: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def load_config(path: Path | None) -> Config:
     _refuse_unknown(content, Settings.__struct_fields__, where)
     settings = _convert(content, Settings, where)
     _refuse_out_of_range(settings, where)
+    _refuse_listen(settings.metrics_listen, where)
     backends = tuple(_backend(table, where, number) for number, table in enumerate(tables, 1))
     _refuse_same_names(backends, where)
     return Config(_home(settings), settings, backends)
@@ -202,6 +207,19 @@ def _refuse_out_of_range(settings: Settings, where: str) -> None:
         raise ConfigError(
             f"{where}: min_free must be a number of bytes, 0 to use the disk to its end, "
             f"not {settings.min_free}."
+        )
+
+
+def _refuse_listen(listen: str, where: str) -> None:
+    try:
+        if listen:
+            parse_listen(listen)
+    except ValueError as error:
+        raise ConfigError(f"{where}: metrics_listen: {error}.") from error
+    if listen and importlib.util.find_spec("prometheus_client") is None:
+        raise ConfigError(
+            f"{where}: metrics_listen needs the package prometheus_client: "
+            "pip install 'steplog[daemon]'"
         )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from steplogd.config import BackendConfig, Config, Settings
     from steplogd.delivery.exporter import Exporter
+    from steplogd.meters import BackendMeters
     from steplogd.store.cursors import Cursors
 
 _CHECK_SECONDS: Final = 0.1
@@ -139,6 +140,10 @@ class Deliveries:
             BackendGlance(exporter.name, self._behind.get(exporter.name), exporter.failure())
             for exporter in self.exporters
         ]
+
+    def meters(self) -> list[BackendMeters]:
+        """Return what each backend was given so far; to be called by any thread."""
+        return [delivery.meters() for delivery in self._deliveries]
 
     async def close(self) -> None:
         """Close all backends at once; cancelled, leave those that hang to the process's end."""

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from steplog.home import make_folder, spool_folder
 from steplogd.clock import WallClock
 from steplogd.intake.watch import watch
+from steplogd.missed import Missed
 from steplogd.mounts import remote_mount, warning
 from steplogd.shared_home import share_folder
 from steplogd.store.database import StoreError, StoreUnusable
@@ -51,6 +52,7 @@ class Follower:
         on_end: Called when the document of some run is missing or outdated.
 
     Attributes:
+        missed: What no notification told of.
         is_following: Set once all spools are known, and what comes to them is told or swept for.
         thread: The thread that has the line, or had it last.
     """
@@ -79,6 +81,8 @@ class Follower:
         self.thread = 0
         self.is_following = anyio.Event()
         self._is_armed = False  # the kernel watches, or it is decided to look often
+        self.missed = Missed()
+        self._in_pass: list[str] = []
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
         self._troubles: dict[str, str] = {}
@@ -98,6 +102,7 @@ class Follower:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
         try:
             async for run_ids in watch(self._folder, self._stop, self._make_folder):
+                self.missed.hear(run_ids)
                 self._mark(run_ids)
                 self._is_armed = True
                 if not run_ids:
@@ -191,13 +196,21 @@ class Follower:
     async def _sweep_once(self) -> None:
         is_armed = self._is_armed
         try:
-            self._mark(await self.in_line(self._grown))
+            found = await self.in_line(self._grown)
         except OSError as error:
             self._say_once(_UNLISTED, str(error))
         else:
             self._say_mended(_UNLISTED)
+            self._note_missed()
+            self._mark(found)
             if is_armed:
                 self.is_following.set()
+
+    def _note_missed(self) -> None:
+        if self.is_following.is_set():  # before that, nobody was told of what there is
+            spools = self._line.spools
+            known = {*self._dirty, *self._in_pass, *spools.unreadable()}
+            self.missed.find(spools.left(), known)
 
     def _grown(self) -> list[str]:
         began = time.thread_time()
@@ -217,6 +230,7 @@ class Follower:
     async def _fold_once(self) -> None:
         """Fold a piece of all that is marked; what is left of it stays marked."""
         run_ids, self._dirty, self._has_dirty = list(self._dirty), {}, anyio.Event()
+        self._in_pass = run_ids
         try:
             done = await self.in_line(self._fold_unless_short, run_ids)
         except StoreUnusable:
@@ -224,6 +238,8 @@ class Follower:
         except StoreError as error:
             await self._fold_later(run_ids, _UNCOMMITTED, str(error))
             return
+        finally:
+            self._in_pass = []
         if isinstance(done, str):
             await self._fold_later(run_ids, _SHORT, done)
             return

@@ -32,6 +32,10 @@ class HomeDisk:
         """Return how many bytes are left to tasks where this is configured."""
         return min_free(self._home) if configured is None else configured
 
+    def free_bytes(self) -> int:
+        """Return how many bytes of it are left; very many where nobody knows."""
+        return free_bytes(self._home)
+
     def shortage(self) -> str:
         """Say in one sentence, always the same, why run logs may not grow; "" while they may."""
         if free_bytes(self._home) >= self.min_free:

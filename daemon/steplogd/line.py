@@ -11,6 +11,7 @@ from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING, Changes
 from steplogd.intake.tail import CHUNK_BYTES, Chunk
+from steplogd.meters import LineMeter
 from steplogd.passes import Pass
 from steplogd.presence import look
 from steplogd.recent import RecentRuns
@@ -75,6 +76,7 @@ class Line:
 
     Attributes:
         spools: How far each is read.
+        meter: What was committed.
         grace_seconds: How long nobody is in a run before it ends.
         idle_seconds: How long a run of visitors alone is silent before it ends.
 
@@ -91,6 +93,7 @@ class Line:
         self.grace_seconds = grace_seconds
         self.idle_seconds = idle_seconds
         self.spools = Spools(home, run_logs.checkpoints())
+        self.meter = LineMeter()
         self._open: dict[str, _OpenRun] = {}
         self._ended: RecentRuns[_OpenRun] = RecentRuns()
         self._failed: set[str] = set()
@@ -235,7 +238,8 @@ class Line:
         if not folded:
             return
         self._failed.update(one.run_id for one in folded)
-        self._run_logs.commit((one.run.folded, one.changes) for one in folded)
+        with self.meter.commits.timed():
+            self._run_logs.commit((one.run.folded, one.changes) for one in folded)
         for one in folded:
             self._failed.discard(one.run_id)
             self._complain_of_set_aside(one)
@@ -245,7 +249,10 @@ class Line:
                 self._open.pop(one.run_id, None)
                 self._ended.keep(one.run_id, one.run, one.run.fold.weight)
         for one in folded:
-            tell(one.before, one.run.folded.state)
+            state, size_bytes = one.run.folded.state, len(one.chunk.lines) if one.chunk else 0
+            now = standing(state)
+            self.meter.count(one.before, now, state, size_bytes)
+            tell(one.before, now, state)
 
     def _complain_of_set_aside(self, folded: _Folded) -> None:
         """Say once of each run that something was set aside, and when its spool is another."""

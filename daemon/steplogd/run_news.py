@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import structlog
 
@@ -11,24 +11,31 @@ from steplogd.core.state import PROCESSING
 if TYPE_CHECKING:
     from steplogd.core.state import RunState
 
-Standing = Literal["unheard", "open", "ended"]
-
 _log = structlog.get_logger()
 
 
+class Standing(NamedTuple):
+    """How far a run has come; it is unheard of before its first event."""
+
+    phase: Literal["unheard", "open", "ended"]
+    observations: int
+    lost: int
+    set_aside: int
+
+
 def standing(state: RunState) -> Standing:
-    """Return how far a run has come; it is unheard of before its first event."""
+    """Return how far a run has come."""
+    counts = state.position, state.lost + state.gaps, state.malformed
     if state.status != PROCESSING:
-        return "ended"
-    return "open" if state.start_ts else "unheard"
+        return Standing("ended", *counts)
+    return Standing("open" if state.start_ts else "unheard", *counts)
 
 
-def tell(before: Standing, state: RunState) -> None:
+def tell(before: Standing, now: Standing, state: RunState) -> None:
     """Log what became of a run, if anything did: once it is committed, as it may be undone else."""
-    now = standing(state)
-    if now == before:
+    if now.phase == before.phase:
         return
-    if now == "ended":
+    if now.phase == "ended":
         _log.info(
             "run ended",
             run=state.run_id,
@@ -37,5 +44,5 @@ def tell(before: Standing, state: RunState) -> None:
             reason=state.message or None,
         )
     else:
-        happened = "run begun" if before == "unheard" else "run goes on"
+        happened = "run begun" if before.phase == "unheard" else "run goes on"
         _log.info(happened, run=state.run_id, tag=state.tag or None)

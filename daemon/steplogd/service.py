@@ -21,6 +21,7 @@ from steplogd.glance import Glance
 from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.line import Line
+from steplogd.meters import Meters
 from steplogd.progress import Progress
 from steplogd.shared_home import refuse_unshareable, share
 from steplogd.store.cursors import Backlog, Cursors
@@ -134,6 +135,20 @@ class Service:
             StoreError: The store cannot be read now.
         """
         await self._deliveries.count_behind()
+
+    def meters(self) -> Meters:
+        """Return what was counted so far; cheap, and to be called by any thread."""
+        spools = self._line.spools
+        return Meters(
+            line=self._line.meter,
+            open_runs=self._line.open_count(),
+            left_bytes=spools.left_bytes,
+            unreadable=len(spools.unreadable()),
+            swept_bytes=self._follower.missed.size_bytes,
+            free_bytes=self._disk.free_bytes(),
+            min_free_bytes=self._disk.min_free,
+            backends=self._deliveries.meters(),
+        )
 
     async def adopt(self, config: Config) -> Changes:
         """Go on with another configuration; nothing that it leaves as it is pauses.

@@ -157,6 +157,10 @@ class Spools:
         self._read_to[run_id] = chunk.end if chunk.has_more else max(chunk.end, chunk.size)
         self._note_left(run_id, max(chunk.size - self._read_to[run_id], 0))
 
+    def left(self) -> dict[str, int]:
+        """Return how many bytes of each were seen that are not folded, where there are any."""
+        return self._left.copy()
+
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""
         if self._unreadable.get(run_id) != reason:

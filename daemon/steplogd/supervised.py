@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from steplogd.config import Config
+    from steplogd.meters import Meters
     from steplogd.progress import Progress
     from steplogd.service import Service
     from steplogd.systemd.supervisor import Supervisor
@@ -48,12 +49,20 @@ class Supervised:
         config: What to serve.
         load: Reads and checks the configuration, as it is now.
         supervisor: Who is told, if anybody.
+        look_at: Called with what reads the meters of the service that serves from now on, if any.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config], supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        supervisor: Supervisor,
+        look_at: Callable[[Callable[[], Meters] | None], None] = lambda _: None,
+    ) -> None:
         self._config = config
         self._load = load
         self._supervisor = supervisor
+        self._look_at = look_at
         self._is_reload_asked = anyio.Event()
         self._refusal = ""
         self._stop = anyio.Event()
@@ -79,12 +88,14 @@ class Supervised:
         """Be there while one service serves, until told to stop."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._attend, service)
+            self._look_at(service.meters)
             if self._supervisor.is_there:
                 tasks.start_soon(service.progress.watch, self._beat_seconds())
                 self._progress = service.progress
             try:
                 await self._stop.wait()
             finally:
+                self._look_at(None)
                 self._progress = None
                 tasks.cancel_scope.cancel()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from steplog.home import database_path
 from steplogd.config import find_config, load_config
 from steplogd.delivery.secrets import without_secrets
 from steplogd.holder import hold
@@ -19,8 +21,10 @@ from steplogd.systemd.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
 
     from steplogd.config import Config
+    from steplogd.meters import Meters
 
 EXAMPLE = "steplogd run --config /etc/steplog/steplogd.toml"
 
@@ -58,9 +62,24 @@ def _run(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
     config = load()
     set_up_log()
     refuse_unshareable(config)
-    with hold(config.home):
+    with hold(config.home), _metrics(config) as look_at:
         try:
-            anyio.run(Supervised(config, load, supervisor).serve)
+            anyio.run(Supervised(config, load, supervisor, look_at).serve)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
     return 0
+
+
+@contextlib.contextmanager
+def _metrics(config: Config) -> Iterator[Callable[[Callable[[], Meters] | None], None]]:
+    """Give out metrics for the block's duration where that is configured; yield what to look at."""
+    listen = config.settings.metrics_listen
+    if not listen:
+        yield lambda _: None
+        return
+    from steplogd.metrics.collector import ServiceCollector  # costs nobody else its import
+    from steplogd.metrics.endpoint import giving_out
+
+    collector = ServiceCollector(database_path(config.home))
+    with giving_out(listen, collector):
+        yield collector.look_at

@@ -17,6 +17,7 @@ from steplogd.delivery.contract import (
     Refused,
     RunInfo,
 )
+from steplogd.delivery.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ class Courier:
 
     Attributes:
         name: The backend's name, which its cursors go by.
+        counts: What it was given.
 
     Args:
         name: The same.
@@ -58,6 +60,7 @@ class Courier:
 
     def __init__(self, name: str, backend: Backend, ledger: Ledger) -> None:
         self.name = name
+        self.counts = Counts()
         self._backend = backend
         self._ledger = ledger
         self._sessions: dict[int, Session] = {}
@@ -182,6 +185,7 @@ class Courier:
                 return
             self._set_aside(parcel, batch[0], str(refusal) or "refused")
         else:
+            self.counts.add(sent=len(batch))
             self._acknowledge(parcel, [seen.position for seen in batch])
 
     def _acknowledge(self, parcel: _Parcel, positions: list[int], refusal: str = "") -> None:
@@ -196,6 +200,7 @@ class Courier:
         self._note(run_no, partial(acknowledge, name, run_no, positions[-1], dead, replay=replay))
 
     def _set_aside(self, parcel: _Parcel, observation: Observation, reason: str) -> None:
+        self.counts.add(refused=1)
         self._acknowledge(parcel, [observation.position], reason)
         _log.warning(
             "dead letter",
@@ -212,6 +217,7 @@ class Courier:
             session.settle(info_of(run))
         except Refused as refusal:
             reason = str(refusal) or "refused"
+            self.counts.add(refused=1)
             _log.warning("run refused", backend=self.name, run=run["run_id"], reason=reason)
         settle, revision = self._ledger.settle, run["revision"]
         self._note(

@@ -35,6 +35,9 @@ class Exporter:
     One batch per run is in flight, and as many runs as the limit allows. A run that fails waits by
     itself, the others go on. Other backends never notice.
 
+    Attributes:
+        retries: How often a batch is to be tried again.
+
     Args:
         name: The backend's name.
         courier: Delivers one batch of one run, in a worker thread.
@@ -53,6 +56,7 @@ class Exporter:
         sweep_seconds: float = math.inf,
     ) -> None:
         self.name = name
+        self.retries = 0
         self._courier = courier
         self._ledger = ledger
         self._limiter = CapacityLimiter(parallel_runs)
@@ -136,6 +140,7 @@ class Exporter:
                 )
             except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
                 failures += 1
+                self.retries += 1
                 self._has_more[run_no] = True
                 self._note_wish(error)
                 await self._note_failure(run_no, error)
