@@ -35,6 +35,7 @@ _MOST_SECONDS: Final = 10.0
 _log = structlog.get_logger()
 
 _MODE: Final = 0o660
+_PLAIN: Final = ("Content-Type", "text/plain")
 _JOIN_SECONDS: Final = 1.0
 
 
@@ -160,8 +161,6 @@ class _Server(WSGIServer):
             self.finish_request(request, client_address)
         except OSError:  # who asked has gone, or is too slow
             pass
-        except Exception as error:  # noqa: BLE001  # the daemon's own work goes on
-            _log.error("metrics cannot be given out", reason=repr(error))
         finally:
             cut.cancel()
             self.shutdown_request(request)
@@ -177,10 +176,15 @@ def _only_metrics(application: Callable[..., Any]) -> Callable[..., Iterable[byt
     """Answer at `/metrics`; everything else is not there."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/metrics":
+        if environ["PATH_INFO"] != "/metrics":
+            start_response("404 Not Found", [_PLAIN])
+            return [b"steplogd: ask for /metrics\n"]
+        try:
             found: Iterable[bytes] = application(environ, start_response)
-            return found
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"steplogd: ask for /metrics\n"]
+        except Exception as error:  # noqa: BLE001  # a defect of ours costs a scrape, and is told
+            _log.error("metrics cannot be given out", reason=repr(error))
+            start_response("500 Internal Server Error", [_PLAIN])
+            return [b"steplogd: see its log\n"]
+        return found
 
     return answer

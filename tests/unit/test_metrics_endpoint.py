@@ -1,0 +1,240 @@
+"""The endpoint for Prometheus: who may ask, how, and that nobody who asks holds up anything."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from structlog.testing import capture_logs
+
+from steplogd.config import ConfigError, load_config
+from steplogd.metrics import endpoint
+from steplogd.metrics.collector import ServiceCollector
+from steplogd.metrics.endpoint import giving_out
+from steplogd.metrics.listen import parse_listen
+from tests.conftest import wait_until
+from tests.scraping import ask, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class One(Collector):
+    """Collects one metric, or what is set instead."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.asked = 0
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Collect it."""
+        self.asked += 1
+        self.go_on.wait()
+        if self.fault is not None:
+            raise self.fault
+        return [GaugeMetricFamily("one", "One.", value=1)]
+
+
+@pytest.fixture
+def one() -> Iterator[One]:
+    """Give a collector that is let go on at last."""
+    collector = One()
+    yield collector
+    collector.go_on.set()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Give a path for a socket."""
+    return str(tmp_path / "metrics.sock")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("127.0.0.1:9477", "127.0.0.1:9477"),
+        ("127.1.2.3:1", "127.1.2.3:1"),
+        ("localhost:80", "127.0.0.1:80"),
+        ("[::1]:9477", "[::1]:9477"),
+        ("unix:/run/steplog/metrics.sock", "unix:/run/steplog/metrics.sock"),
+    ],
+)
+def test_loopback_and_sockets_can_be_listened_at(text: str, said: str) -> None:
+    """By the usual ways to write them."""
+    assert said == str(parse_listen(text))
+
+
+_REFUSED = [
+    *"0.0.0.0:9477 :9477 9477 127.0.0.1 127.0.0.1:0 127.0.0.1:99999 10.0.0.7:9477".split(),
+    *"[::]:9477 [2001:db8::1]:9477 example.org:9477 127.0.0.1:x unix: unix:m.sock".split(),
+    *("127.0.0.1:²", "unix:/" + "x" * 107, "unix:/a\0b"),
+]
+
+
+@pytest.mark.parametrize("text", _REFUSED)
+def test_other_machines_are_not_let_in(text: str, home: Path) -> None:
+    """Nor is what is no address; the configuration says so, and what to write instead."""
+    home.mkdir()
+    config = home / "steplogd.toml"
+    config.write_text(f"metrics_listen = {text!r}\n".replace("\\x00", "\\u0000").replace("'", '"'))
+
+    with pytest.raises(ConfigError, match=r"steplogd\.toml: metrics_listen: "):
+        load_config(config)
+
+
+def test_metrics_are_given_out_at_a_port(one: One) -> None:
+    """Those of the process too; nothing else is there."""
+    listen = f"127.0.0.1:{free_port()}"
+    with giving_out(listen, one):
+        status, text = ask(listen)
+        others = [ask(listen, path)[0] for path in ("/", "/metrics/", "/favicon.ico")]
+        method, _ = ask(listen, method="POST")
+
+    assert status == 200
+    assert "\none 1.0\n" in text
+    assert "process_resident_memory_bytes" in text
+    assert (others, method) == ([404, 404, 404], 405)
+    with pytest.raises(ConnectionRefusedError):
+        ask(listen)
+
+
+def test_metrics_are_given_out_at_a_socket(one: One, path: str) -> None:
+    """To its owner and group alone, and it is gone with the daemon."""
+    with giving_out(f"unix:{path}", one):
+        status, text = ask(f"unix:{path}")
+        mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116
+
+    assert (status, mode) == (200, 0o660)
+    assert "one 1.0" in text
+    assert not os.path.lexists(path)
+
+
+def test_a_socket_that_was_left_behind_is_replaced(one: One, path: str) -> None:
+    """The daemon before was killed."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as dead:
+        dead.bind(path)
+    with giving_out(f"unix:{path}", one):
+        assert ask(f"unix:{path}")[0] == 200
+
+
+def test_who_listens_there_already_goes_on(one: One, path: str) -> None:
+    """And it is said in one sentence, for a port too."""
+    port = f"127.0.0.1:{free_port()}"
+    for listen in (f"unix:{path}", port):
+        with giving_out(listen, one):
+            with (
+                pytest.raises(ConfigError, match=r"in use.*; name another address"),
+                giving_out(listen, one),
+            ):
+                pass
+            assert ask(listen)[0] == 200
+
+
+def test_a_file_is_never_taken_away(one: One, path: str) -> None:
+    """Nor is a folder made."""
+    with open(path, "w", encoding="utf-8"):  # noqa: PTH123
+        pass
+    for taken in (path, f"{path}/deeper"):
+        with (
+            pytest.raises(ConfigError, match="nobody can listen"),
+            giving_out(f"unix:{taken}", one),
+        ):
+            pass
+
+    assert stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+
+
+def test_whoever_says_nothing_is_cut_off(
+    one: One, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is who says a little at a time; others are answered meanwhile."""
+    monkeypatch.setattr(endpoint, "_MOST_SECONDS", 0.2)
+    with giving_out(f"unix:{path}", one), contextlib.ExitStack() as opened:
+        silent = opened.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+        silent.connect(path)
+        silent.sendall(b"GET /metr")
+        assert ask(f"unix:{path}")[0] == 200
+        silent.settimeout(60)
+
+        assert silent.recv(100) == b""
+
+
+def test_whoever_is_one_too_many_is_turned_away(one: One, path: str) -> None:
+    """At once; and when others are done there is room again."""
+    one.go_on.clear()
+    with giving_out(f"unix:{path}", one), contextlib.ExitStack() as opened:
+        for _ in range(endpoint._AT_ONCE):
+            asking = opened.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+            asking.connect(path)
+            asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        wait_until(lambda: one.asked == endpoint._AT_ONCE)
+        with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+            ask(f"unix:{path}")
+        one.go_on.set()
+
+        wait_until(lambda: _is_answered(path))
+
+
+def _is_answered(path: str) -> bool:
+    try:
+        return ask(f"unix:{path}")[0] == 200
+    except (ConnectionError, http.client.RemoteDisconnected):
+        return False
+
+
+def test_a_defect_of_the_metrics_is_an_answer(one: One, path: str) -> None:
+    """And a line in the log, no traceback; the next one is answered again."""
+    with giving_out(f"unix:{path}", one), capture_logs() as said:
+        one.fault = RuntimeError("a defect")
+        broken, _ = ask(f"unix:{path}")
+        one.fault = None
+        mended, _ = ask(f"unix:{path}")
+
+    assert (broken, mended) == (500, 200)
+    assert [told["reason"] for told in said] == ["RuntimeError('a defect')"]
+
+
+def test_threads_of_the_endpoint_keep_no_process(one: One, path: str) -> None:
+    """Neither the one that listens, nor those that answer."""
+    one.go_on.clear()
+    with giving_out(f"unix:{path}", one), contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+        s.connect(path)
+        s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        wait_until(lambda: one.asked == 1)
+        ours = [thread for thread in threading.enumerate() if thread.name.startswith("metrics")]
+
+        assert {thread.name for thread in ours} == {"metrics", "metrics-answer"}
+        assert all(thread.daemon for thread in ours)
+
+
+def test_what_was_found_just_now_is_told_again(tmp_path: Path) -> None:
+    """Whoever asks without end costs the store nothing."""
+    now, asked = 0.0, 0
+
+    def read_meters() -> object:
+        nonlocal asked
+        asked += 1
+        raise ZeroDivisionError
+
+    collector = ServiceCollector(tmp_path / "steplog.db", clock=lambda: now)
+    first = collector.collect()
+    collector.look_at(read_meters)  # type: ignore[arg-type]
+    again = collector.collect()
+    now = 1.0
+    with pytest.raises(ZeroDivisionError):
+        collector.collect()
+
+    assert again is first
+    assert asked == 1
+    assert [family.name for family in first] == ["steplog_build_info", "steplog_store_up"]
