@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
 import stat
@@ -20,7 +19,7 @@ from steplogd.metrics import endpoint
 from steplogd.metrics.collector import ServiceCollector
 from steplogd.metrics.endpoint import giving_out
 from steplogd.metrics.listen import parse_listen
-from tests.conftest import wait_until
+from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.scraping import ask, free_port
 
 if TYPE_CHECKING:
@@ -170,27 +169,40 @@ def test_whoever_says_nothing_is_cut_off(
         assert silent.recv(100) == b""
 
 
-def test_whoever_is_one_too_many_is_turned_away(one: One, path: str) -> None:
-    """At once; and when others are done there is room again."""
+def test_whoever_is_one_too_many_waits(one: One, path: str) -> None:
+    """Until another one is done; then all are answered."""
+    of_other_tests = set(threading.enumerate())
     one.go_on.clear()
     with giving_out(f"unix:{path}", one), contextlib.ExitStack() as opened:
-        for _ in range(endpoint._AT_ONCE):
+        all_of_them = []
+        for _ in range(endpoint._AT_ONCE + 3):
             asking = opened.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
             asking.connect(path)
+            asking.settimeout(DEADLINE_SECONDS)
             asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            all_of_them.append(asking)
         wait_until(lambda: one.asked == endpoint._AT_ONCE)
-        with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
-            ask(f"unix:{path}")
+        ours = set(threading.enumerate()) - of_other_tests
+        answering = [thread for thread in ours if thread.name == "metrics-answer"]
         one.go_on.set()
+        answers = [asking.recv(12) for asking in all_of_them]
 
-        wait_until(lambda: _is_answered(path))
+    assert len(answering) == endpoint._AT_ONCE
+    assert answers == [b"HTTP/1.0 200"] * len(all_of_them)
 
 
-def _is_answered(path: str) -> bool:
-    try:
-        return ask(f"unix:{path}")[0] == 200
-    except (ConnectionError, http.client.RemoteDisconnected):
-        return False
+def test_whoever_waits_does_not_keep_it_from_stopping(one: One, path: str) -> None:
+    """Nor do those that are being answered."""
+    one.go_on.clear()
+    with contextlib.ExitStack() as opened:
+        with giving_out(f"unix:{path}", one):
+            for _ in range(endpoint._AT_ONCE + 3):
+                asking = opened.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+                asking.connect(path)
+                asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            wait_until(lambda: one.asked == endpoint._AT_ONCE)
+
+        assert "metrics" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_defect_of_the_metrics_is_an_answer(one: One, path: str) -> None:
