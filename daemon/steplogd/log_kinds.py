@@ -11,6 +11,10 @@ SHORT: Final = {
     "configuration refused, the old one stays": "configuration-refused",
     "document cannot be written, trying again": "document-unwritten",
     "end of runs cannot be committed, trying again": "end-uncommitted",
+    "home is larger than max_bytes, and nothing more may be freed: the rest is run "
+    "logs, spools of runs that go on or that a backend does not have, or not ours": (
+        "home-too-large"
+    ),
     "lines are lost as the journal did not read": "lines-lost",
     "more of this was left out": "left-out",
     "more spools are not as they should be": "more-complaints",
@@ -20,6 +24,7 @@ SHORT: Final = {
     "spools are not folded, trying again": "not-folded",
     "spools cannot be listed, trying again": "spools-unlisted",
     "spools lie on a network file system": "network-file-system",
+    "spools cannot be archived, trying again": "spools-unarchived",
     "store is locked, waiting": "store-locked",
     "store set aside: the run logs are folded again from the spools": "store-set-aside",
     "what could not be done is done": "mended",

@@ -126,4 +126,4 @@ class LogLimit:
             about: dict[str, Any] = {"backend": same.backend, "run": same.run}
             self._say(level, LEFT_OUT, of=same.event, count=count, **about)
         for (level, event), count in by_event.items():
-            self._say(level, LEFT_OUT, of=event, count=count)
+            self._say(level, LEFT_OUT, of=event, count=count, backend=None, run=None)

@@ -46,6 +46,12 @@ def imported_when_loaded(path: Path) -> set[str]:
     return found
 
 
+def imports_of_body(path: Path) -> set[str]:
+    """Return the modules that a file imports from as soon as it is loaded, by their whole names."""
+    body = ast.parse(path.read_text("utf-8")).body
+    return {str(node.module) for node in body if isinstance(node, ast.ImportFrom)}
+
+
 def is_in(module: str, package: str) -> bool:
     """Tell whether a module is a package or lies in it."""
     return f"{module}.".startswith(f"{package}.")
@@ -122,6 +128,19 @@ def test_only_run_speaks_with_the_service_manager() -> None:
 
     assert {name for name in known if is_in(name, "steplogd") and not is_in(name, package)} == set()
     assert speaking - set(inside) == {"steplogd.commands.run", "steplogd.supervised"}
+
+
+def test_metrics_are_imported_only_where_they_are_asked_for() -> None:
+    """The client library of Prometheus by `metrics` alone, and that by `run` when it is due."""
+    known = {name: imports(ALL[name]) for name in DAEMON}
+    client = {
+        name for name in DAEMON if any(is_in(one, "prometheus_client") for one in known[name])
+    }
+    asking = {name for name in DAEMON if known[name] & client}
+
+    assert all(is_in(name, "steplogd.metrics") for name in client)
+    assert asking - client == {"steplogd.commands.run"}
+    assert not imports_of_body(ALL["steplogd.commands.run"]) & client
 
 
 def test_deliveries_are_made_in_one_place() -> None:

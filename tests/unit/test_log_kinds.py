@@ -8,7 +8,7 @@ from pathlib import Path
 from steplogd.log_kinds import NOTICES, SHORT, kind_of, message_id, priority
 
 _SOURCES = Path(__file__).parents[2] / "daemon" / "steplogd"
-_LONGEST = 28
+_LONGEST = 32
 
 
 def logged() -> set[str]:

@@ -14,7 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 
-from steplogd.config import ConfigError, load_config
+from steplogd.changes import changes
+from steplogd.config import Config, ConfigError, Settings, load_config
 from steplogd.metrics import endpoint
 from steplogd.metrics.collector import ServiceCollector
 from steplogd.metrics.endpoint import giving_out
@@ -90,6 +91,15 @@ def test_other_machines_are_not_let_in(text: str, home: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"steplogd\.toml: metrics_listen: "):
         load_config(config)
+
+
+def test_the_address_stays_as_it_is_while_a_daemon_serves(tmp_path: Path) -> None:
+    """A reload that would change it is refused, and says what to do."""
+    old = Config(tmp_path, Settings())
+    new = Config(tmp_path, Settings(metrics_listen="127.0.0.1:9477"))
+
+    with pytest.raises(ConfigError, match=r"metrics_listen cannot change .*: restart it"):
+        changes(old, new)
 
 
 def test_metrics_are_given_out_at_a_port(one: One) -> None:
