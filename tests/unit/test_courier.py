@@ -152,6 +152,26 @@ def test_a_refusal_is_halved_down_to_the_one_observation(route: Route, count: in
     assert route.cursors.behind("x") == []
 
 
+def test_what_was_given_is_counted(route: Route) -> None:
+    """What arrived and what was refused, each once, however the batch was halved; not a failure."""
+    lines = [line("track", values={key: 1.0}) for key in ("a", "bad", "b", "c")]
+    run_no = route.commit(fold(*lines))
+
+    def be_away(call: Call) -> None:
+        if call.method == "send":
+            raise Unavailable("away")
+
+    route.tracker.fault = be_away
+    with pytest.raises(Unavailable):
+        route.deliver(run_no)
+    before = route.courier.counts.sent, route.courier.counts.refused
+    route.tracker.fault = refuse("bad")
+    route.deliver(run_no)
+
+    assert before == (0, 0)
+    assert (route.courier.counts.sent, route.courier.counts.refused) == (3, 1)
+
+
 def test_a_dead_letter_is_logged_with_its_run_and_backend(route: Route) -> None:
     """By which a journal finds it; what the backend itself logs has the backend's name as well."""
     run_no = route.commit(fold(line("track", values={"bad": 1.0})))

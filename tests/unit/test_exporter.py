@@ -258,6 +258,24 @@ async def test_what_cannot_be_noted_is_tried_again_and_is_not_the_backends_fault
     ]
 
 
+async def test_retries_are_counted() -> None:
+    """Each time that a batch is to be tried again, and no time that it arrives."""
+
+    def act(_: int) -> bool:
+        if courier.calls[1] < 4:
+            raise Unavailable("away")
+        return courier.calls[1] < 6
+
+    courier, stop = Courier(act), anyio.Event()
+    exporter = build(courier, Ledger(1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        stop.set()
+
+    assert (courier.calls[1], exporter.retries) == (6, 3)
+
+
 async def test_to_stop_waits_for_what_is_in_flight_and_begins_nothing() -> None:
     """The rest is the next daemon's."""
     entered, go_on = threading.Event(), threading.Event()
