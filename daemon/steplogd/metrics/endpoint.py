@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from steplogd.config import ConfigError
 from steplogd.metrics.listen import parse_listen
+from steplogd.metrics.process import ProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +58,7 @@ def giving_out(text: str, collector: Collector) -> Iterator[None]:
     """
     registry = CollectorRegistry()
     registry.register(collector)
-    ProcessCollector(registry=registry)
+    registry.register(ProcessCollector())
     listen = parse_listen(text)
     server = _listening(listen, make_wsgi_app(registry))
     thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
