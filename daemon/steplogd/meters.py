@@ -113,6 +113,7 @@ class Meters(msgspec.Struct, frozen=True):
         open_runs: How many runs go on.
         left_bytes: Of spools that are not folded yet.
         unreadable: How many spools cannot be folded now.
+        troubles: How much is tried again all the time: to list spools, to commit, say.
         swept_bytes: Of spools that no notification told of.
         free_bytes: What is left of the disk.
         min_free_bytes: What is left of it to tasks.
@@ -123,6 +124,7 @@ class Meters(msgspec.Struct, frozen=True):
     open_runs: int
     left_bytes: int
     unreadable: int
+    troubles: int
     swept_bytes: int
     free_bytes: int
     min_free_bytes: int

@@ -144,6 +144,7 @@ class Service:
             open_runs=self._line.open_count(),
             left_bytes=spools.left_bytes,
             unreadable=len(spools.unreadable()),
+            troubles=len(self._follower.troubles()),
             swept_bytes=self._follower.missed.size_bytes,
             free_bytes=self._disk.free_bytes(),
             min_free_bytes=self._disk.min_free,

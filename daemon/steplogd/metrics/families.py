@@ -46,6 +46,11 @@ def of_line(meters: Meters) -> Iterator[Metric]:
     line = meters.line
     yield _gauge("spool_backlog_bytes", "Bytes of spools not folded yet.", meters.left_bytes)
     yield _gauge("spools_unreadable", "Spools that cannot be folded now.", meters.unreadable)
+    yield _gauge(
+        "troubles",
+        "What is tried again all the time: to list spools, to commit, to fold on a full disk.",
+        meters.troubles,
+    )
     yield _counter(
         "swept_bytes",
         "Bytes of spools that no notification told of: only the sweep found them.",
