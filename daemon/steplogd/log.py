@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 from steplog.cli.terminal import sanitise
-from steplogd.delivery.secrets import without_secrets
+from steplogd.delivery.secrets import masking
 from steplogd.journal import SOCKET, Journal, NotReading, is_journal
 from steplogd.journal_entry import entry
 from steplogd.log_kinds import kind_of, priority
@@ -132,13 +132,13 @@ def _without_none(
 def _without_secrets(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {key: _texts(value, _safe_and_short) for key, value in event.items()}
+    masked = masking()
 
+    def safe_and_short(text: str) -> str:
+        safe = masked(text)  # before it is cut: half of a secret would not be known any more
+        return safe if len(safe) <= MOST_CHARACTERS else f"{safe[:MOST_CHARACTERS]}…"
 
-def _safe_and_short(text: str) -> str:
-    """Mask secrets, then cut: half of a secret would not be known any more."""
-    safe = without_secrets(text)
-    return safe if len(safe) <= MOST_CHARACTERS else f"{safe[:MOST_CHARACTERS]}…"
+    return {key: _texts(value, safe_and_short) for key, value in event.items()}
 
 
 def _printable(

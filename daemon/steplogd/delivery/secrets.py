@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _USER: Final = re.compile(r"(?<=://)[^/\s'\"@]*(?:@[^/\s'\"@]*)*@")
 # A tracker may answer with megabytes: these take a time that grows as a text does, and no faster,
@@ -40,9 +41,19 @@ def without_secrets(text: str) -> str:
     environment names so (`MLFLOW_TRACKING_TOKEN`, `WANDB_API_KEY`, any `…_SECRET`), and what
     `keep_secret` was told: a tracker's answer may quote what it was sent.
     """
-    for secret in sorted({*_known, *_of_environment()}, key=len, reverse=True):
-        text = text.replace(secret, _MASK)
-    return _PARAMETER.sub(rf"\1{_MASK}", _BARE_USER.sub("", _USER.sub("", text)))
+    return masking()(text)
+
+
+def masking() -> Callable[[str], str]:
+    """Return what does so with texts that come at once: to look for secrets takes the longest."""
+    secrets = sorted({*_known, *_of_environment()}, key=len, reverse=True)
+
+    def masked(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, _MASK)
+        return _PARAMETER.sub(rf"\1{_MASK}", _BARE_USER.sub("", _USER.sub("", text)))
+
+    return masked
 
 
 def keep_secret(url: str) -> None:
@@ -72,11 +83,18 @@ def without_credentials(url: str) -> str:
 
 
 def _of_environment() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if name in _USER_NAMES or (_SECRET_NAME.search(name) and not name.endswith(_NO_SECRETS)):
-            yield from _spellings((value,))
+    for name in os.environ:
+        if _names_secret(name):
+            yield from _spellings((os.environ.get(name, ""),))
     user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
     yield from _basic(user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_secret(name: str) -> bool:
+    if name in _USER_NAMES:
+        return True
+    return bool(_SECRET_NAME.search(name)) and not name.endswith(_NO_SECRETS)
 
 
 def _basic(user: str, password: str) -> Iterator[str]:
