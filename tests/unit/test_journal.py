@@ -209,6 +209,20 @@ def test_a_journal_that_does_not_read_is_not_waited_for(there: FakeJournal) -> N
     sender.close()
 
 
+def test_lines_that_are_lost_are_counted(there: FakeJournal, log: Log) -> None:
+    """And that is told once the journal reads again; standard error waits for nobody."""
+    count = 2_000  # more than a socket keeps
+    stderr = log(there.path, *[("info", "run begun", {"run": str(n)}) for n in range(count)])
+    kept = there.waiting()
+    structlog.get_logger().info("stopped")
+
+    assert stderr == ""
+    assert text(there.next(), "EVENT") == "stopped"
+    told = there.next()
+    assert text(told, "EVENT") == "lines-lost"
+    assert int(text(told, "STEPLOG_COUNT")) == count - len(kept) > 0
+
+
 @pytest.mark.parametrize("told", ["", "1:2", "nonsense"])
 def test_another_stream_is_not_the_journals(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     """Standard error may lead to a file, though the service's own leads to the journal."""
