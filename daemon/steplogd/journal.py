@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOCKET: Final = "/run/systemd/journal/socket"
 
-_PATIENCE_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 1.0
 """How long an entry waits for a journal that is busy; the next one after it not at all."""
 
 _TOO_LARGE: Final = (errno.EMSGSIZE, errno.ENOBUFS)
