@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,17 @@ def test_plain_installation_runs_commands(plain: Path, tmp_path: Path) -> None:
     spool = (tmp_path / "spool/r.jsonl").read_text()
     assert '"values":{"a":1' in spool
     assert '"b":2}' in spool
+
+
+def test_the_wheel_brings_the_units(plain: Path) -> None:
+    """`steplogd install` needs all of them, and nothing of the repository."""
+    (wheel,) = plain.parents[1].glob("steplog-*.whl")
+    folder = _ROOT / "systemd"
+    ours = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    units = {name.removeprefix("steplogd/units/") for name in names if "/units/" in name}
+    assert units == ours
+    assert "system/steplogd@.service" in units
