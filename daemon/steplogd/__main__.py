@@ -25,6 +25,8 @@ _COMMANDS: Final = (
     "dead_letters",
     "check",
     "doctor",
+    "install",
+    "uninstall",
     "demo",
 )
 

@@ -1,0 +1,139 @@
+"""What is to be done to install or uninstall a service: a list of steps, from what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steplog.errors import SteplogError
+from steplogd.installation.units import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from steplogd.installation.kinds import Kind
+
+
+class InstallError(SteplogError):
+    """It cannot be installed or uninstalled; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Write a file whole, and make its folder."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        """Say it to a person."""
+        return f"write {self.path}"
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove a file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Say it to a person."""
+        return f"remove {self.path}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Run a command to its end."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it to a person."""
+        return f"run {' '.join(self.words)}"
+
+
+Step = Write | Remove | Call
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is before anything is done.
+
+    Attributes:
+        texts: Of the files in question, those that are there.
+        state: The service's, as `systemctl is-active` prints it.
+        is_enabled: Whether it starts by itself.
+        others: Other services that the unit's file is for, too.
+    """
+
+    texts: Mapping[Path, str]
+    state: str = "inactive"
+    is_enabled: bool = False
+    others: tuple[str, ...] = ()
+
+
+def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Found) -> list[Step]:
+    """Return what makes the service run, with these files, from what was found on.
+
+    Args:
+        kind: The service.
+        texts: What each of its files is to say.
+        config: The configuration for where there is none.
+        found: What there is.
+
+    Raises:
+        InstallError: A file of another's is in the way.
+    """
+    _refuse_foreign(texts, found)
+    steps: list[Step] = []
+    if kind.config is not None and kind.config not in found.texts:
+        steps.append(Write(kind.config, config))
+    changed = [path for path, text in texts.items() if found.texts.get(path) != text]
+    steps += [Write(path, texts[path]) for path in changed]
+    steps += map(Call, kind.applied)
+    if kind.path in changed:
+        steps.append(Call(kind.systemctl("daemon-reload")))
+    if not found.is_enabled:
+        steps.append(Call(kind.systemctl("enable", kind.unit)))
+    if found.state != "active":
+        steps.append(Call(kind.systemctl("start", kind.unit)))
+    elif changed:
+        steps.append(Call(kind.systemctl("restart", kind.unit)))
+    if changed:
+        steps += [Call(kind.systemctl("try-restart", other)) for other in found.others]
+    return steps
+
+
+def plan_uninstall(kind: Kind, found: Found) -> list[Step]:
+    """Return what ends the service and removes what `install` wrote; data is not looked at.
+
+    Raises:
+        InstallError: The unit is another's.
+    """
+    steps: list[Step] = []
+    if kind.path in found.texts:  # else the service may be that of a distribution's package
+        _refuse_foreign((kind.path,), found)
+        if found.is_enabled or found.state not in ("inactive", "unknown"):
+            steps.append(Call(kind.systemctl("disable", "--now", kind.unit)))
+    if not found.others:
+        removed = list(_ours(kind.written, found))
+        steps += map(Remove, removed)
+        if kind.path in removed:
+            steps.append(Call(kind.systemctl("daemon-reload")))
+    return steps
+
+
+def _refuse_foreign(paths: Iterable[Path], found: Found) -> None:
+    for path in paths:
+        if not found.texts.get(path, MARK).startswith(MARK):
+            raise InstallError(
+                f"{path} was not written by `steplogd install`: move it away, or leave it to "
+                "whoever wrote it"
+            )
+
+
+def _ours(paths: tuple[Path, ...], found: Found) -> Iterator[Path]:
+    for path in paths:
+        if found.texts.get(path, "").startswith(MARK):
+            yield path

@@ -1,0 +1,153 @@
+"""What a service's files are to say here and now, once the configuration is known to be right."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pwd
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from steplog.home import default_home
+from steplogd.config import ConfigError, find_config, load_config
+from steplogd.installation.kinds import SHARED_CONFIG
+from steplogd.installation.planning import InstallError
+from steplogd.installation.units import SHARED_HOME, filled_in, marked, template
+from steplogd.shared_home import troubles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from steplogd.config import Config
+    from steplogd.installation.kinds import Kind
+
+_SIMPLE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ELSEWHERE: Final = (
+    "install it where all can use it: python3 -m venv /opt/steplog, then "
+    "/opt/steplog/bin/pip install 'steplog[mlflow]', and /opt/steplog/bin/steplogd install"
+)
+
+
+def program() -> list[str]:
+    """Return the command that starts this very `steplogd`, virtual environment and all."""
+    script = Path(sys.executable).with_name("steplogd")
+    if script.is_file() and os.access(script, os.X_OK):
+        return [str(script)]
+    return [sys.executable, "-m", "steplogd"]
+
+
+def own_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
+    """Return what the files of a person's own service say, and the home that it serves.
+
+    Where his shell names a home or a configuration, the unit names it too: what a shell exports
+    does not come to services.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    found = find_config(given)
+    config = load_config(found)
+    _refuse_unshareable(config)
+    usual = (Path("~/.config/steplog/steplogd.toml").expanduser(), SHARED_CONFIG)
+    arguments = ("--config", str(found.absolute())) if found and found not in usual else ()
+    home = default_home()
+    is_usual = home == Path("~/.local/state/steplog").expanduser()
+    environment = {} if is_usual else {"STEPLOG_HOME": str(home)}
+    unit = filled_in(template(kind.template), program(), arguments, environment)
+    return {kind.path: marked(unit, _version())}, config.home
+
+
+def shared_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
+    """Return what the files of the shared service say, and the home that it serves.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        InstallError: The daemon could not see what it needs.
+    """
+    os.environ["STEPLOG_HOME"] = SHARED_HOME  # as the unit says, whatever this shell does
+    path = Path(given).absolute() if given else SHARED_CONFIG
+    config = load_config(find_config(str(path)) if given or path.exists() else None)
+    _refuse_unshareable(config)
+    _refuse_hidden(kind, [*_places(), config.home])
+    home = str(config.home)
+    writable = () if config.home.is_relative_to(SHARED_HOME) else (home,)
+    arguments = ("--config", str(path))
+    unit = filled_in(template(kind.template), program(), arguments, writable=writable)
+    texts = {kind.path: unit}
+    for file, name in kind.files.items():
+        texts[file] = template(name).replace(SHARED_HOME, home) if writable else template(name)
+    return {file: marked(text, _version()) for file, text in texts.items()}, config.home
+
+
+def texts_of_user(kind: Kind, user: str) -> tuple[dict[Path, str], Path]:
+    """Return what the files of a user's service say, and the home that it serves.
+
+    His configuration is checked by himself, as it may be his alone to read.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        InstallError: There is no such user, or he could not see what he needs.
+    """
+    person = _person(user)
+    _refuse_hidden(kind, _places())
+    environment = {"HOME": person.pw_dir, "USER": user, "PATH": os.defpath}
+    checked = subprocess.run(
+        [*program(), "check"],
+        user=person.pw_uid,
+        group=person.pw_gid,
+        extra_groups=os.getgrouplist(user, person.pw_gid),
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if checked.returncode:
+        raise ConfigError(checked.stderr.strip().removeprefix("steplogd: "))
+    unit = filled_in(template(kind.template), program())
+    home = Path(person.pw_dir, ".local/state/steplog")
+    return {kind.path: marked(unit, _version())}, home
+
+
+def _refuse_unshareable(config: Config) -> None:
+    if config.settings.shared:
+        for trouble in troubles(config.home):
+            raise ConfigError(trouble)
+
+
+def _refuse_hidden(kind: Kind, places: Iterable[Path]) -> None:
+    """Refuse what the unit hides from its daemon, or another user than root cannot reach."""
+    for place in places:
+        for folder in kind.hides:
+            if place.is_relative_to(folder):
+                raise InstallError(
+                    f"{place} lies in {folder}, which {kind.unit} cannot see; {_ELSEWHERE}"
+                )
+        for folder in place.parents:
+            if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
+                raise InstallError(
+                    f"other users than root cannot go through {folder} to {place}; {_ELSEWHERE}"
+                )
+
+
+def _places() -> list[Path]:
+    """Return where steplog and the interpreter lie, links followed and not."""
+    package, python = Path(__file__).parents[1], Path(sys.executable)
+    return [python, package, python.resolve(), package.resolve(), Path(sys.base_prefix)]
+
+
+def _person(user: str) -> pwd.struct_passwd:
+    if not _SIMPLE_NAME.fullmatch(user):
+        raise InstallError(f"{user!r} cannot be the name of a unit; install it as that user")
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise InstallError(f"there is no user {user!r}; see `getent passwd`") from None
+
+
+def _version() -> str:
+    return importlib.metadata.version("steplog")
