@@ -1,0 +1,1 @@
+"""Steplog under a real systemd, installed as a user would."""
