@@ -101,6 +101,25 @@ def test_a_tracker_that_hangs_holds_up_no_stop(box: Box, said: str) -> None:
     as_daemon(box, STEPLOGD, "verify", "late", "--config", CONFIG)
 
 
+def test_a_reload_adds_a_tracker(bare: Box) -> None:
+    """And sends what was tracked before, too; of a bad file it says why, and goes on as before."""
+    before = pid(bare)
+    tracks(bare, "reloaded", steps=20)
+    bare.writes(CONFIG, BARE + SERVER)
+    bare.does("systemctl", "reload", UNIT)
+    waits_for_tracker(bare)
+    drains(bare)
+    verified = as_daemon(bare, STEPLOGD, "verify", "reloaded", "--config", CONFIG)
+
+    bare.writes(CONFIG, "grace_second = 1\n")
+    bare.does("systemctl", "reload", UNIT)
+    bare.waits(f"systemctl show {UNIT} --property StatusText | grep -q grace_second")
+
+    assert "mlflow" in verified
+    assert pid(bare) == before
+    assert "did you mean 'grace_seconds'" in bare.does("journalctl", "-u", UNIT)
+
+
 def test_a_killed_daemon_is_back_and_nothing_is_lost(bare: Box) -> None:
     """A task that tracks all the while does not notice."""
     slowly = TRACK.replace("steplog.track_this(", "time.sleep(0.001); steplog.track_this(")
