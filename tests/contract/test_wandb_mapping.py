@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import math
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +18,15 @@ import msgspec
 import pytest
 
 from steplogd.delivery.contract import ReachableSession, ReadableSession, Unavailable
+from steplogd.delivery.secrets import without_secrets
 from steplogd.delivery.wandb import WandbBackend, WandbOptions
 from tests.conftest import run_program
 from tests.contract.trackers import expected_numbers, make_batch, make_run
 from tests.contract.wandb_store import inspect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.contract.wandb_store import WandbStore
 
 
@@ -245,3 +252,68 @@ def test_without_a_key_the_run_waits_for_one(
     with pytest.raises(Unavailable, match="set WANDB_API_KEY for the daemon, or run `wandb login`"):
         backend.open(make_run())
     backend.close()
+
+
+def test_the_key_comes_from_its_file_whenever_the_process_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the server, and into no error; the file is named by a variable, and may change."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    keys = ("a" * 40, "b" * 40)
+    with listening() as (url, sent):
+        options = WandbOptions(
+            mode="online", base_url=url, key_file="$CREDENTIALS_DIRECTORY/wandb-api-key"
+        )
+        backend = WandbBackend(options, tmp_path)
+        for key in keys:
+            (tmp_path / "wandb-api-key").write_text(f"{key}\n")
+            with pytest.raises(Unavailable) as refusal:
+                backend.open(make_run())
+            assert key not in without_secrets(str(refusal.value))
+        backend.close()
+
+    told = [base64.b64encode(f"api:{key}".encode()).decode() for key in keys]
+    assert [f"Basic {one}" in sent for one in told] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "cannot be read: No such file"), ("", "holds no key"), ("a b", "holds no key")],
+)
+def test_a_key_file_without_a_key_is_waited_for(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    """It may come later: nothing is refused for good."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_text(content)
+    backend = WandbBackend(WandbOptions(mode="online", key_file=str(file)), tmp_path)
+
+    with pytest.raises(Unavailable, match=f"the key_file {file} {says}"):
+        backend.open(make_run())
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[str, set[str]]]:
+    """Give a server that lets nobody in, and what it was shown."""
+    shown: set[str] = set()
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            shown.add(self.headers.get("Authorization", ""))
+            self.send_error(401)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", shown
+        finally:
+            server.shutdown()
+            thread.join()

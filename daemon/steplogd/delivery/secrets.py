@@ -39,7 +39,7 @@ def without_secrets(text: str) -> str:
 
     Of URLs that is a user, a password, and a parameter that reads like one. Known is what the
     environment names so (`MLFLOW_TRACKING_TOKEN`, `WANDB_API_KEY`, any `…_SECRET`), and what
-    `keep_secret` was told: a tracker's answer may quote what it was sent.
+    `keep_secret` and `keep_word` were told: a tracker's answer may quote what it was sent.
     """
     return masking()(text)
 
@@ -69,6 +69,11 @@ def keep_secret(url: str) -> None:
     _known.update(_spellings((name, password, *secret)))
     if user:
         _known.update(_basic(unquote(name), unquote(password)))
+
+
+def keep_word(secret: str) -> None:
+    """Know from now on a secret that was read from a file."""
+    _known.update(_spellings((secret,)))
 
 
 def without_credentials(url: str) -> str:

@@ -38,6 +38,8 @@ class WandbOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             online, unless `WANDB_MODE` says otherwise.
         base_url: Which server; "" is W&B's default.
         directory: What W&B calls WANDB_DIR; "" is `wandb` under the home.
+        key_file: A file with the key, read whenever W&B's process is started. Variables stand for
+            their values, as in `$CREDENTIALS_DIRECTORY/wandb-api-key`; "" leaves it to W&B.
         api_key: Refused: a configuration file is no place for a key.
     """
 
@@ -46,6 +48,7 @@ class WandbOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["online", "offline"] | None = None
     base_url: str = ""
     directory: str = ""
+    key_file: str = ""
     api_key: str | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ class WandbOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.api_key is not None:
             raise ValueError(
                 "api_key does not belong into a configuration file: set WANDB_API_KEY for the "
-                "daemon, or run `wandb login` as the user whom it runs as"
+                "daemon, name a key_file, or run `wandb login` as the user whom it runs as"
             )
         if "@" in self.base_url:
             raise ValueError("base_url holds a user or a key, which belong into WANDB_API_KEY")
@@ -84,7 +87,9 @@ class WandbBackend:
         )
         self._project = options.project
         self.limits = Limits(observations=OBSERVATIONS, parallel_runs=8)
-        self.child = Child(self._place, PATIENCE_SECONDS)
+        file = os.path.expandvars(options.key_file)
+        key_file = Path(file).expanduser() if file else None
+        self.child = Child(self._place, PATIENCE_SECONDS, key_file)
 
     def open(self, run: RunInfo) -> WandbSession:
         """Find the W&B run of a run; offline it is made with the first that is written."""

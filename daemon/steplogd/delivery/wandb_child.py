@@ -24,6 +24,7 @@ import msgspec
 from steplog.home import make_folder
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.wandb_frames import Begin, Failed, Rows, next_answer, to_frame
+from steplogd.delivery.wandb_key import key_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +54,14 @@ class Child:
     Args:
         place: Where all runs go.
         patience_seconds: How long one answer may take before the child counts as hanging.
+        key_file: A file with W&B's key, read whenever the process is started.
     """
 
-    def __init__(self, place: Place, patience_seconds: float) -> None:
+    def __init__(self, place: Place, patience_seconds: float, key_file: Path | None = None) -> None:
         self.generation = 0
         self.patience_seconds = patience_seconds
         self._place = place
+        self._key_file = key_file
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -123,12 +126,13 @@ class Child:
 
     def _start(self) -> None:
         directory = Path(self._place.directory)
+        key = key_in(self._key_file)
         try:
             make_folder(directory)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", MODULE],
                 cwd=directory,
-                env=_environment(self._place.base_url),
+                env=_environment(self._place.base_url) | key,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
