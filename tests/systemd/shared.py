@@ -21,7 +21,7 @@ BARE: Final = f'home = "{HOME}"\nshared = true\n{QUICK}'
 SERVER: Final = """
 [[backend]]
 type = "mlflow"
-server_url = "http://127.0.0.1:5000"
+server_url = "http://localhost:5000"
 token_file = "${CREDENTIALS_DIRECTORY}/mlflow-token"
 """
 TRACK: Final = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -241,6 +242,20 @@ def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
     assert f" run --config {config}\n" in unit
     assert "\nd /data/steplog/spool     3733 steplog steplog\n" in folders
     assert "ReadWritePaths" not in usual[SHARED.path]
+
+
+@pytest.mark.usefixtures("person")
+def test_a_configuration_that_the_shared_daemon_cannot_see_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In somebody's home directory, say, or below /tmp, of which it has its own."""
+    monkeypatch.setattr(preparing, "_places", list)
+    config = tmp_path / "c.toml"
+    config.touch()
+    kind = dataclasses.replace(SHARED, hides=(tmp_path,))
+
+    with pytest.raises(InstallError, match=f"{config} lies in {tmp_path}.*take another place"):
+        preparing.shared_texts(kind, str(config))
 
 
 @pytest.mark.parametrize("place", ["/home/alice/venv", "/tmp/venv", "/root/x"])

@@ -72,7 +72,8 @@ def shared_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
     path = Path(given).absolute() if given else SHARED_CONFIG
     config = load_config(find_config(str(path)) if given or path.exists() else None)
     _refuse_unshareable(config)
-    _refuse_hidden(kind, [*_places(), config.home])
+    _refuse_hidden(kind, _places())
+    _refuse_hidden(kind, [path, config.home], "take another place for it")
     home = str(config.home)
     writable = () if config.home.is_relative_to(SHARED_HOME) else (home,)
     arguments = ("--config", str(path))
@@ -119,18 +120,18 @@ def _refuse_unshareable(config: Config) -> None:
             raise ConfigError(trouble)
 
 
-def _refuse_hidden(kind: Kind, places: Iterable[Path]) -> None:
+def _refuse_hidden(kind: Kind, places: Iterable[Path], advice: str = _ELSEWHERE) -> None:
     """Refuse what the unit hides from its daemon, or another user than root cannot reach."""
     for place in places:
         for folder in kind.hides:
             if place.is_relative_to(folder):
                 raise InstallError(
-                    f"{place} lies in {folder}, which {kind.unit} cannot see; {_ELSEWHERE}"
+                    f"{place} lies in {folder}, which {kind.unit} cannot see; {advice}"
                 )
         for folder in place.parents:
             if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
                 raise InstallError(
-                    f"other users than root cannot go through {folder} to {place}; {_ELSEWHERE}"
+                    f"other users than root cannot go through {folder} to {place}; {advice}"
                 )
 
 
