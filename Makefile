@@ -20,8 +20,10 @@ help:
 demo: $(VENV)/demo.stamp
 	$(BIN)/steplogd demo
 
+# Those under a real systemd share a machine that is booted for them, and so run one after another.
 test: check
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal --ignore=tests/systemd
+	$(BIN)/pytest tests/systemd
 
 torture: $(VENV)/test.stamp
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
