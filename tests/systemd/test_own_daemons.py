@@ -92,6 +92,22 @@ def test_a_wrong_configuration_of_a_user_is_told_to_root(box: Box) -> None:
     box.does("rm", config)
 
 
+def test_a_home_that_is_held_is_taken_over_later(box: Box) -> None:
+    """By a daemon that somebody started by hand: it is said, and waited for."""
+    by_hand = ("systemd-run", "--quiet", "--unit=by-hand", "--uid=bob", "-E", "HOME=/home/bob")
+    box.does(*by_hand, STEPLOGD, "run")
+    box.waits("journalctl -u by-hand | grep -q serving")
+
+    told = box.runs(STEPLOGD, "install", "--for", "bob")
+    box.does("systemctl", "stop", "by-hand")
+    box.waits("systemctl --quiet is-active steplogd@bob")
+    box.does(STEPLOGD, "uninstall", "--for", "bob")
+
+    assert told.returncode == 1
+    assert "another steplogd holds the home" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
 def test_who_has_no_service_manager_is_told_how_to_get_one(box: Box) -> None:
     """He came by `su`, and nobody is logged in as him."""
     told = box.runs(STEPLOGD, "install", user="bob")

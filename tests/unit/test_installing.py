@@ -154,9 +154,11 @@ def test_a_unit_stays_as_long_as_another_user_has_it() -> None:
 def test_a_file_is_written_whole_for_all_to_read(tmp_path: Path) -> None:
     """With its folder, and nothing beside it."""
     path = tmp_path / "new" / "steplogd.service"
+    before = os.umask(0o077)
 
     carry_out(Write(path, "text"))
     carry_out(Write(path, "other"))
+    os.umask(before)
 
     assert path.read_text() == "other"
     assert path.stat().st_mode & 0o777 == 0o644
