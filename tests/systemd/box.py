@@ -1,7 +1,7 @@
 """A machine with a real systemd: a container over a throw-away copy of this machine's files.
 
-Its mounts lie in a name space of its own, and all its processes die with the one that is started
-here, so that nothing is left of it, however the tests end.
+Its mounts and processes have name spaces of their own, which end with the one process that is
+started here, and that one with the tests: nothing is left of it, however they end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from steplogd.delivery.wandb_child import is_running
 from tests.conftest import DEADLINE_SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def booted(folder: Path, mounts: Mapping[Path, str]) -> Iterator[Box]:
     binds = [f"--bind-ro={source}:{target}" for source, target in mounts.items()]
     quiet = ["--quiet", "--register=no", "--keep-unit", "--private-network"]
     nspawn = ["systemd-nspawn", "-D", f"{folder}/root", "--boot", *quiet, *binds]
-    # Dies with whoever started it; and with it all that it mounted and all that runs inside.
-    apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
+    kept = ["--mount-proc", "--propagation", "private", "--kill-child=KILL"]
+    apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", *kept]
     log = folder.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -123,6 +124,7 @@ def booted(folder: Path, mounts: Mapping[Path, str]) -> Iterator[Box]:
             stdout=output,
             stderr=output,
         )
+    leader: int | None = None
     try:
         wait_until(lambda: process.poll() is not None or _leader(process.pid) is not None)
         leader = _leader(process.pid)
@@ -134,6 +136,7 @@ def booted(folder: Path, mounts: Mapping[Path, str]) -> Iterator[Box]:
     finally:
         process.kill()
         process.wait(DEADLINE_SECONDS)
+        wait_until(lambda: leader is None or not is_running(leader))
 
 
 def skip_where_impossible() -> None:
@@ -146,11 +149,13 @@ def skip_where_impossible() -> None:
 
 
 def _leader(pid: int) -> int | None:
-    """Return the child of a process that is the container's systemd."""
+    """Return the process that is the container's systemd, below the one that was started here."""
     with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
             if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
-                return int(child)
+                return child
+            if leader := _leader(child):
+                return leader
     return None
 
 
