@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,16 @@ def test_a_dry_run_says_all_and_does_nothing(person: Path) -> None:
     assert told.stdout.splitlines()[0] == f"would write {unit}"
     assert told.stdout.splitlines()[-1] == "would run systemctl --user start steplogd.service"
     assert gone.stdout == "would do nothing: all is as it should be\n"
+    assert not person.exists()
+
+
+def test_a_person_may_keep_it_while_logged_out(person: Path) -> None:
+    """By an option, as it is for all that he runs."""
+    told = steplogd("install", "--user", "--linger", "--dry-run")
+
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    if not Path("/var/lib/systemd/linger", me).exists():
+        assert told.stdout.splitlines()[-1] == f"would run loginctl enable-linger {me}"
     assert not person.exists()
 
 

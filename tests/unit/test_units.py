@@ -215,6 +215,7 @@ def test_words_are_quoted_only_where_they_must_be() -> None:
     assert quoted("a b") == '"a b"'
     assert quoted("") == '""'
     assert quoted("50%$x") == "50%%$$x"
+    assert quoted("a\nUser=root") == '"a\\nUser=root"'
     assert quoted("A=50%$x", is_argument=False) == "A=50%%$x"
 
 

@@ -21,6 +21,9 @@ _REFUSED: Final = "\"'\\$"
 
 _EXEC_START: Final = "ExecStart="
 
+_WRITTEN: Final = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t"}
+"""How a unit spells what would end a word, or a line, or begin something else; in this order."""
+
 
 def template(name: str) -> str:
     """Return a file as it comes with steplog: in its wheel, else in its repository.
@@ -76,8 +79,9 @@ def quoted(text: str, *, is_argument: bool = True) -> str:
         text: The word.
         is_argument: Whether it stands in a command, where `$` begins a variable.
     """
-    text = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    for character, written in _WRITTEN.items():
+        text = text.replace(character, written)
     if is_argument:
         text = text.replace("$", "$$")
-    is_plain = text and not any(character in " \t'\"\\;#" for character in text)
+    is_plain = text and not any(character in " '\"\\;#" for character in text)
     return text if is_plain else f'"{text}"'
