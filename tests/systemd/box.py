@@ -30,6 +30,7 @@ _IS_UP: Final = 'case "$(systemctl is-system-running)" in [rd]*) ;; *) false ;; 
 """Running, or degraded."""
 
 _BOOT: Final = """
+mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
@@ -38,7 +39,10 @@ echo "$2" >"$1/root/etc/machine-id"
 shift 2
 exec "$@"
 """
-"""Makes the copy, where the services of this machine are not enabled, and boots it."""
+"""Makes the copy, where the services of this machine are not enabled, and boots it.
+
+What systemd-nspawn notes in /run it notes there, too.
+"""
 
 
 class Box:
