@@ -91,6 +91,10 @@ class Box:
             text=True,
         )
 
+    def signals(self, pid: str, name: str) -> None:
+        """Send a signal to a process; not every machine has the program `kill`."""
+        self.does("sh", "-c", 'kill -s "$1" "$2"', "sh", name, pid)
+
     def waits(self, condition: str, *arguments: str) -> None:
         """Wait until a condition of the shell holds; it is asked inside, which is much cheaper."""
         loop = f"until {condition}; do sleep 0.05; done"

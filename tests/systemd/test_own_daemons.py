@@ -128,7 +128,7 @@ def test_a_person_installs_a_daemon_of_his_own(box: Box) -> None:
     runs = runs_of(box, "alice")
     gone = box.does(STEPLOGD, "uninstall", user="alice")
 
-    assert "steplogd.service is active, and serves /home/alice/.local/state/steplog." in said
+    assert "steplogd.service is active: serving /home/alice/.local/state/steplog" in said
     assert "journalctl --user -u steplogd.service" in said
     assert "It ends when you log out" not in said
     assert "by-herself" in runs

@@ -72,11 +72,18 @@ def test_installing_ends_when_the_daemon_serves(box: Box, said: str) -> None:
     verified = box.runs("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}")
     exposure = box.does("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
 
-    assert f"{UNIT} is active, and serves {HOME}." in said
+    assert f"{UNIT} is active: serving {HOME}" in said
     assert f"systemctl status {UNIT}\n" in said
     assert (box.shows(UNIT, "UnitFileState"), box.shows(UNIT, "User")) == ("enabled", "steplog")
     assert (verified.stdout, verified.stderr) == ("", "")
     assert float(exposure.split(":")[1].split()[0]) <= 1.5
+
+
+def test_a_training_wins_over_the_daemon(box: Box, said: str) -> None:
+    """It is the first to go when memory is short, and the last to get the processor."""
+    assert said
+    assert box.does("cat", f"/proc/{pid(box)}/oom_score_adj") == "500\n"
+    assert box.does("cut", "-d ", "-f19", f"/proc/{pid(box)}/stat") == "10\n"
 
 
 def test_a_run_of_another_user_arrives_at_every_tracker(box: Box, said: str) -> None:
@@ -136,7 +143,7 @@ def test_a_killed_daemon_is_back_and_nothing_is_lost(bare: Box) -> None:
     task = bare.starts(*words, user="alice", STEPLOG_HOME=HOME)
     bare.waits(f"[ -s {HOME}/spool/killed.jsonl ]")
 
-    bare.does("kill", "-KILL", before)
+    bare.signals(before, "KILL")
     is_served_anew(bare, before)
     task.communicate(timeout=DEADLINE_SECONDS)
     drains(bare)
@@ -153,7 +160,7 @@ def test_a_daemon_that_hangs_is_started_again(bare: Box) -> None:
     bare.does("systemctl", "restart", UNIT)
     before = pid(bare)
 
-    bare.does("kill", "-STOP", before)
+    bare.signals(before, "STOP")
     is_served_anew(bare, before)
 
     said = bare.does("journalctl", "-u", UNIT)

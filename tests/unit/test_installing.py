@@ -208,23 +208,24 @@ def test_only_root_may_change_the_machine(tmp_path: Path, monkeypatch: pytest.Mo
         refuse_where_impossible(SHARED)
 
 
+@pytest.mark.usefixtures("person")
 def test_a_persons_unit_names_what_his_shell_does(
-    person: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As services do not see what a shell exports."""
     config = tmp_path / "c.toml"
     config.touch()
     kind = kinds.own(tmp_path)
-    plain, home = preparing.own_texts(kind, None)
+    plain = preparing.own_texts(kind, None)
     monkeypatch.setenv("STEPLOG_HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("STEPLOG_CONFIG", str(config))
-    named, elsewhere = preparing.own_texts(kind, None)
+    named = preparing.own_texts(kind, None)
 
     program = " ".join(preparing.program())
     assert f"\nExecStart={program} run\n" in plain[kind.path]
-    assert home == person / ".local/state/steplog"
+    assert "STEPLOG_HOME" not in plain[kind.path]
     assert f"\nExecStart={program} run --config {config}\n" in named[kind.path]
-    assert f"\nEnvironment=STEPLOG_HOME={elsewhere}\n" in named[kind.path]
+    assert f"\nEnvironment=STEPLOG_HOME={tmp_path}/elsewhere\n" in named[kind.path]
 
 
 def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
@@ -236,11 +237,10 @@ def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
     config = tmp_path / "c.toml"
     config.write_text('home = "/data/steplog"')
 
-    texts, home = preparing.shared_texts(SHARED, str(config))
-    usual, _ = preparing.shared_texts(SHARED, None)
+    texts = preparing.shared_texts(SHARED, str(config))
+    usual = preparing.shared_texts(SHARED, None)
 
     unit, _, folders = (texts[path] for path in SHARED.written)
-    assert home == Path("/data/steplog")
     assert "\nReadWritePaths=/data/steplog\n" in unit
     assert f" run --config {config}\n" in unit
     assert "\nd /data/steplog/spool     3733 steplog steplog\n" in folders

@@ -18,7 +18,13 @@ from steplogd.installation.carrying_out import (
     refuse_where_impossible,
 )
 from steplogd.installation.planning import Call, InstallError, plan_install
-from steplogd.installation.preparing import own_texts, program, shared_texts, texts_of_user
+from steplogd.installation.preparing import (
+    own_texts,
+    program,
+    shared_config,
+    shared_texts,
+    texts_of_user,
+)
 from steplogd.installation.units import template
 
 if TYPE_CHECKING:
@@ -82,10 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         refuse_where_impossible(kind)
     if arguments.person:
-        texts, home = texts_of_user(kind, arguments.person)
+        texts = texts_of_user(kind, arguments.person)
     else:
-        prepare = shared_texts if kind.is_system else own_texts
-        texts, home = prepare(kind, arguments.config)
+        texts = (shared_texts if kind.is_system else own_texts)(kind, arguments.config)
     config = template("steplogd.toml") if kind.config is not None and not arguments.config else ""
     found = look(kind)
     steps = plan_install(kind, texts, config, found)
@@ -97,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     for step in steps:
         say(str(step))
         _carry_out(kind, step)
-    _tell(kind, home)
+    _tell(kind, arguments.config)
     return 0
 
 
@@ -143,17 +148,19 @@ def _carry_out(kind: Kind, step: Step) -> None:
         raise InstallError(f"{kind.unit} did not start; {look_at}") from None
 
 
-def _tell(kind: Kind, home: Path) -> None:
-    say(f"{kind.unit} is {property_of(kind, 'ActiveState')}, and serves {home}. Look at it by:")
+def _tell(kind: Kind, given: str | None) -> None:
+    state, words = property_of(kind, "ActiveState"), property_of(kind, "StatusText")
+    say(f"{kind.unit} is {state}: {words}. Look at it by:")
     status = [*program(), "status"]
     if kind.config is not None:
-        status = ["sudo", "-u", "steplog", *status, "--config", str(kind.config)]
+        path, config = shared_config(given)
+        status = ["sudo", "-u", "steplog", *status, "--config", str(path)]
     elif kind.is_system:
         status = ["sudo", "-iu", kind.unit.partition("@")[2].removesuffix(".service"), *status]
-    for words in (kind.systemctl("status", kind.unit), (*_journal(kind), "-f"), status):
-        say(f"  {' '.join(words)}")
+    for look_by in (kind.systemctl("status", kind.unit), (*_journal(kind), "-f"), status):
+        say(f"  {' '.join(look_by)}")
     if kind.config is not None:
-        say(f"Tasks of all users reach it with STEPLOG_HOME={home} in their environment.")
+        say(f"Tasks of all users reach it with STEPLOG_HOME={config.home} in their environment.")
     elif not kind.is_system and not _lingers():
         say(
             "It ends when you log out; `steplogd install --linger`, or `loginctl enable-linger`, "

@@ -17,6 +17,8 @@ all that was tracked, the configuration and the user of the shared daemon stay a
 on to append, and a later daemon takes it up. Without an option root means --system, and everybody
 else --user."""
 
+_LEFT: Final = "home, configuration, and whom the daemon ran as, are left as they were"
+
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command to the parser."""
@@ -46,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
     for step in steps:
         say(str(step))
         carry_out(step)
-    say("its data is left as it is" if steps else "nothing to do: it is not installed")
+    say(_LEFT if steps else "nothing to do: it is not installed")
     return 0

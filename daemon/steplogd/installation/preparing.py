@@ -40,8 +40,8 @@ def program() -> list[str]:
     return [sys.executable, "-m", "steplogd"]
 
 
-def own_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
-    """Return what the files of a person's own service say, and the home that it serves.
+def own_texts(kind: Kind, given: str | None) -> dict[Path, str]:
+    """Return what the files of a person's own service say.
 
     Where his shell names a home or a configuration, the unit names it too: what a shell exports
     does not come to services.
@@ -58,34 +58,42 @@ def own_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
     is_usual = home == Path("~/.local/state/steplog").expanduser()
     environment = {} if is_usual else {"STEPLOG_HOME": str(home)}
     unit = filled_in(template(kind.template), program(), arguments, environment)
-    return {kind.path: marked(unit, _version())}, config.home
+    return {kind.path: marked(unit, _version())}
 
 
-def shared_texts(kind: Kind, given: str | None) -> tuple[dict[Path, str], Path]:
-    """Return what the files of the shared service say, and the home that it serves.
+def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
+    """Return what the files of the shared service say.
 
     Raises:
         ConfigError: The configuration is wrong.
         InstallError: The daemon could not see what it needs.
     """
-    os.environ["STEPLOG_HOME"] = SHARED_HOME  # as the unit says, whatever this shell does
-    path = Path(given).absolute() if given else SHARED_CONFIG
-    config = load_config(find_config(str(path)) if given or path.exists() else None)
+    path, config = shared_config(given)
     _refuse_unshareable(config)
     _refuse_hidden(kind, _places())
     _refuse_hidden(kind, [path, config.home], "take another place for it")
     home = str(config.home)
     writable = () if config.home.is_relative_to(SHARED_HOME) else (home,)
     arguments = ("--config", str(path))
-    unit = filled_in(template(kind.template), program(), arguments, writable=writable)
-    texts = {kind.path: unit}
+    texts = {kind.path: filled_in(template(kind.template), program(), arguments, writable=writable)}
     for file, name in kind.files.items():
         texts[file] = template(name).replace(SHARED_HOME, home) if writable else template(name)
-    return {file: marked(text, _version()) for file, text in texts.items()}, config.home
+    return {file: marked(text, _version()) for file, text in texts.items()}
 
 
-def texts_of_user(kind: Kind, user: str) -> tuple[dict[Path, str], Path]:
-    """Return what the files of a user's service say, and the home that it serves.
+def shared_config(given: str | None) -> tuple[Path, Config]:
+    """Return the configuration of the shared service, and where it lies, or will.
+
+    Raises:
+        ConfigError: It is wrong.
+    """
+    os.environ["STEPLOG_HOME"] = SHARED_HOME  # as the unit says, whatever this shell does
+    path = Path(given).absolute() if given else SHARED_CONFIG
+    return path, load_config(find_config(str(path)) if given or path.exists() else None)
+
+
+def texts_of_user(kind: Kind, user: str) -> dict[Path, str]:
+    """Return what the files of a user's service say.
 
     His configuration is checked by himself, as it may be his alone to read.
 
@@ -110,8 +118,7 @@ def texts_of_user(kind: Kind, user: str) -> tuple[dict[Path, str], Path]:
     if checked.returncode:
         raise ConfigError(checked.stderr.strip().removeprefix("steplogd: "))
     unit = filled_in(template(kind.template), program())
-    home = Path(person.pw_dir, ".local/state/steplog")
-    return {kind.path: marked(unit, _version())}, home
+    return {kind.path: marked(unit, _version())}
 
 
 def _refuse_unshareable(config: Config) -> None:
