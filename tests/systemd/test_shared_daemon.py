@@ -53,10 +53,10 @@ _FILES = ("find", HOME, "-name", "*.jsonl", "-o", "-name", "*.db")
 
 @pytest.fixture(scope="module")
 def said(box: Box) -> str:
-    """Install the service, with a server that it has a token for; what was said then."""
+    """Install the service; what was said then. A tracker comes up meanwhile, with a token."""
     starts_tracker(box)
     box.writes("/etc/credstore/steplog.mlflow-token", "secret\n")
-    box.writes(CONFIG, ALL_TRACKERS)
+    box.writes(CONFIG, BARE)
     return box.does(STEPLOGD, "install", "--system")
 
 
@@ -87,18 +87,6 @@ def test_a_training_wins_over_the_daemon(box: Box, said: str) -> None:
     assert box.does("cut", "-d ", "-f19", f"/proc/{pid(box)}/stat") == "10\n"
 
 
-def test_a_run_of_another_user_arrives_at_every_tracker(box: Box, said: str) -> None:
-    """Over TCP with a token, in the embedded store, through W&B's child; read back, it is equal."""
-    waits_for_tracker(box)
-    tracks(box, "arrives", steps=100)
-    drains(box)
-
-    verified = as_daemon(box, STEPLOGD, "verify", "arrives", "--config", CONFIG)
-    assert said
-    assert len(losses(box, "arrives")) == 100
-    assert all(name in verified for name in ("mlflow", "embedded", "wandb"))
-
-
 def test_a_query_of_the_journal_finds_a_run(bare: Box) -> None:
     """And no other."""
     tracks(bare, "sought")
@@ -109,42 +97,6 @@ def test_a_query_of_the_journal_finds_a_run(bare: Box) -> None:
         "journalctl", "-u", UNIT, "RUN_ID=sought", "-o", "json", "--output-fields=RUN_ID"
     )
     assert {json.loads(line)["RUN_ID"] for line in found.splitlines()} == {"sought"}
-
-
-def test_a_tracker_that_hangs_holds_up_no_stop(bare: Box) -> None:
-    """What it still lacks comes with the next daemon."""
-    bare.does("systemd-run", "--quiet", "--unit=hanging", PYTHON, "-c", HANGING)
-    configures(bare, BARE + SERVER.replace(":5000", ":5001"))
-    tracks(bare, "late", steps=50)
-    bare.waits("journalctl -u hanging | grep -q connected")
-
-    bare.does("systemctl", "stop", UNIT)
-    result = bare.shows(UNIT, "Result")
-    bare.does("systemctl", "stop", "hanging")
-    configures(bare, BARE + SERVER)
-    waits_for_tracker(bare)
-    drains(bare)  # which ends when the server has it
-
-    assert result == "success"
-
-
-def test_a_reload_adds_a_tracker(bare: Box) -> None:
-    """And sends what was tracked before, too; of a bad file it says why, and goes on as before."""
-    before = pid(bare)
-    tracks(bare, "reloaded", steps=20)
-    bare.writes(CONFIG, BARE + SERVER)
-    bare.does("systemctl", "reload", UNIT)
-    waits_for_tracker(bare)
-    drains(bare)
-    verified = as_daemon(bare, STEPLOGD, "verify", "reloaded", "--config", CONFIG)
-
-    bare.writes(CONFIG, "grace_second = 1\n")
-    bare.does("systemctl", "reload", UNIT)
-    bare.waits(f"systemctl show {UNIT} --property StatusText | grep -q grace_second")
-
-    assert "mlflow" in verified
-    assert pid(bare) == before
-    assert "did you mean 'grace_seconds'" in bare.does("journalctl", "-u", UNIT)
 
 
 def test_a_killed_daemon_is_back_and_nothing_is_lost(bare: Box) -> None:
@@ -228,6 +180,55 @@ def test_installing_again_disturbs_nobody(bare: Box) -> None:
 
     assert same == before
     assert pid(bare) != before
+
+
+def test_a_run_of_another_user_arrives_at_every_tracker(box: Box, said: str) -> None:
+    """Over TCP with a token, in the embedded store, through W&B's child; read back, it is equal."""
+    waits_for_tracker(box)
+    configures(box, ALL_TRACKERS)
+    tracks(box, "arrives", steps=100)
+    drains(box)
+
+    verified = as_daemon(box, STEPLOGD, "verify", "arrives", "--config", CONFIG)
+    assert said
+    assert len(losses(box, "arrives")) == 100
+    assert all(name in verified for name in ("mlflow", "embedded", "wandb"))
+
+
+def test_a_tracker_that_hangs_holds_up_no_stop(bare: Box) -> None:
+    """What it still lacks comes with the next daemon."""
+    bare.does("systemd-run", "--quiet", "--unit=hanging", PYTHON, "-c", HANGING)
+    configures(bare, BARE + SERVER.replace(":5000", ":5001"))
+    tracks(bare, "late", steps=50)
+    bare.waits("journalctl -u hanging | grep -q connected")
+
+    bare.does("systemctl", "stop", UNIT)
+    result = bare.shows(UNIT, "Result")
+    bare.does("systemctl", "stop", "hanging")
+    configures(bare, BARE + SERVER)
+    waits_for_tracker(bare)
+    drains(bare)  # which ends when the server has it
+
+    assert result == "success"
+
+
+def test_a_reload_adds_a_tracker(bare: Box) -> None:
+    """And sends what was tracked before, too; of a bad file it says why, and goes on as before."""
+    before = pid(bare)
+    tracks(bare, "reloaded", steps=20)
+    bare.writes(CONFIG, BARE + SERVER)
+    bare.does("systemctl", "reload", UNIT)
+    waits_for_tracker(bare)
+    drains(bare)
+    verified = as_daemon(bare, STEPLOGD, "verify", "reloaded", "--config", CONFIG)
+
+    bare.writes(CONFIG, "grace_second = 1\n")
+    bare.does("systemctl", "reload", UNIT)
+    bare.waits(f"systemctl show {UNIT} --property StatusText | grep -q grace_second")
+
+    assert "mlflow" in verified
+    assert pid(bare) == before
+    assert "did you mean 'grace_seconds'" in bare.does("journalctl", "-u", UNIT)
 
 
 def test_uninstalling_leaves_data_alone(bare: Box) -> None:
