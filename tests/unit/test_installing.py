@@ -228,6 +228,19 @@ def test_a_persons_unit_names_what_his_shell_does(
     assert f"\nEnvironment=STEPLOG_HOME={tmp_path}/elsewhere\n" in named[kind.path]
 
 
+@pytest.mark.usefixtures("person")
+def test_who_has_the_shared_daemon_needs_none_of_his_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He is told how to reach it, and how to have another all the same."""
+    config = tmp_path / "shared.toml"
+    config.write_text('home = "/var/lib/steplog"\nshared = true\n')
+    monkeypatch.setattr(preparing, "SHARED_CONFIG", config)
+
+    with pytest.raises(InstallError, match="set STEPLOG_HOME=/var/lib/steplog for your tasks"):
+        preparing.own_texts(kinds.own(tmp_path), str(config))
+
+
 def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

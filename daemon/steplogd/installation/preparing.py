@@ -48,9 +48,15 @@ def own_texts(kind: Kind, given: str | None) -> dict[Path, str]:
 
     Raises:
         ConfigError: The configuration is wrong.
+        InstallError: The machine has a daemon for all, and he has no configuration of his own.
     """
     found = find_config(given)
     config = load_config(found)
+    if config.settings.shared and found == SHARED_CONFIG:
+        raise InstallError(
+            f"this machine has one daemon for all, by {found}: set STEPLOG_HOME={config.home} for "
+            "your tasks; or write ~/.config/steplog/steplogd.toml for a daemon of your own"
+        )
     _refuse_unshareable(config)
     usual = (Path("~/.config/steplog/steplogd.toml").expanduser(), SHARED_CONFIG)
     arguments = ("--config", str(found.absolute())) if found and found not in usual else ()
