@@ -111,10 +111,14 @@ class Follower:
         except OSError as error:
             self._hears, self._is_armed = False, True
             _log.warning("no notifications: sweeping every second instead", reason=str(error))
+            await self._sweep_once()
             await self._sweep_every(_UNWATCHED_SWEEP_SECONDS)
 
     async def sweep(self) -> None:
-        """Mark what no notification told of, every now and then; often where others write too."""
+        """Mark what no notification told of, every now and then; often where others write too.
+
+        At the start `watch` does so, once it stands: what is swept before that is swept twice.
+        """
         most_seconds = float("inf")
         if mount := await to_thread.run_sync(remote_mount, self._folder):
             self._hears = False
@@ -181,10 +185,10 @@ class Follower:
 
     async def _sweep_every(self, most_seconds: float) -> None:
         while not self._stop.is_set():
-            await self._sweep_once()
             rest_seconds = min(_SWEEP_REST * self._sweep_took_seconds, _LONGEST_REST_SECONDS)
             seconds = min(self._settings.sweep_seconds, most_seconds)
             await self._rest(max(seconds, rest_seconds if self._hears else 0))
+            await self._sweep_once()
 
     async def _rest(self, seconds: float) -> None:
         """Pause, but no longer than until the settings change."""

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from steplogd.config import Config
+    from steplogd.glance import Glance
     from steplogd.meters import Meters
     from steplogd.progress import Progress
     from steplogd.service import Service
     from steplogd.systemd.supervisor import Supervisor
 
-_BEAT_SECONDS: Final = 1.0
-_BEATS_PER_WATCHDOG: Final = 8  # a turn may take half a second, and twice as many are asked for
+_BEAT_SECONDS: Final = 5.0
+_BEATS_PER_WATCHDOG: Final = 6  # a turn takes its time, so that every other one may come too late
 _STATUS_SECONDS: Final = 3.0
 _STATUS_REST: Final = 500  # times as long as it took: to know it must cost nothing
 _MORE_SECONDS: Final = 15.0  # to ask for each time: what hangs is not waited for much longer
@@ -145,6 +146,7 @@ class Supervised:
             seconds = self._config.settings.shutdown_seconds
             self._stop_until = anyio.current_time() + seconds + _LAST_SECONDS
             self._supervisor.stopping(f"stopping: {seconds:g} s at most for what is in flight")
+            self._supervisor.more_time(_MORE_SECONDS)
         self._stop.set()
 
     def _be_ready(self, service: Service) -> None:
@@ -157,14 +159,18 @@ class Supervised:
 
     async def _tell(self, service: Service) -> None:
         """Tell how it is, whenever that is something else."""
+        told: Glance | None = None
         while True:
             began = anyio.current_time()
             try:
                 await service.look()
             except StoreError as error:
                 self._say(f"waiting for the store: {error}")
+                told = None
             else:
-                self._say(self._words(service))
+                before, told = told, service.glance()
+                if told != before:
+                    self._say(self._words(service))
             took_seconds = anyio.current_time() - began
             await anyio.sleep(max(_STATUS_SECONDS, _STATUS_REST * took_seconds))
 
@@ -174,12 +180,12 @@ class Supervised:
 
     async def _beat(self) -> None:
         while True:
-            await anyio.sleep(self._beat_seconds())
             self._supervisor.flush()
             if self._needs_time():
                 self._supervisor.more_time(_MORE_SECONDS)
             if self._supervisor.watchdog_seconds and self._gets_on():
                 self._supervisor.alive()
+            await anyio.sleep(self._beat_seconds())
 
     def _beat_seconds(self) -> float:
         watchdog_seconds = self._supervisor.watchdog_seconds or float("inf")
