@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
-_MOST_OF_A_REASON: Final = 120  # characters: there may be many backends, and one line for all
+_MOST_OF_A_REASON: Final = 200  # characters: there may be many backends, and one line for all
 
 
 class BackendGlance(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ def in_words(home: Path, glance: Glance) -> str:
     runs = f"{counted(glance.open_runs, 'run')} open"
     left = f"{size_in_words(glance.left_bytes)} to fold" if glance.left_bytes else "all folded"
     backends = ", ".join(_backend_in_words(backend) for backend in glance.backends)
-    troubles = (f"{trouble[:_MOST_OF_A_REASON]}" for trouble in glance.troubles)
+    troubles = (trouble[:_MOST_OF_A_REASON] for trouble in glance.troubles)
     return "; ".join(filter(None, (f"serving {home}: {runs}, {left}", backends, *troubles)))
 
 

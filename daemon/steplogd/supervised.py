@@ -181,10 +181,11 @@ class Supervised:
     async def _beat(self) -> None:
         while True:
             self._supervisor.flush()
-            if self._needs_time():
-                self._supervisor.more_time(_MORE_SECONDS)
-            if self._supervisor.watchdog_seconds and self._gets_on():
-                self._supervisor.alive()
+            if self._gets_on():
+                if self._needs_time():
+                    self._supervisor.more_time(_MORE_SECONDS)
+                if self._supervisor.watchdog_seconds:
+                    self._supervisor.alive()
             await anyio.sleep(self._beat_seconds())
 
     def _beat_seconds(self) -> float:

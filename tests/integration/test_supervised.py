@@ -299,6 +299,16 @@ def test_watchdog_is_not_fed_for_another_process(home: Path, manager: Manager) -
     assert manager.count("WATCHDOG") == 0
 
 
+def test_daemon_that_cannot_start_says_why(home: Path, manager: Manager) -> None:
+    """In the status, beside what it prints; it was never ready."""
+    done = steplogd("run", "--config", configure(home, "sweep_second = 1\n"))
+
+    assert done.returncode == 78
+    assert manager.status.startswith("failing: ")
+    assert "there is no key 'sweep_second'" in manager.status
+    assert manager.count("READY") == 0
+
+
 def test_stop_is_told_and_ends_the_process_well(home: Path, manager: Manager) -> None:
     """Once, and with what it waits for."""
     with serving(home, "--config", configure(home)) as process:

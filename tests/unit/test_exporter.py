@@ -364,3 +364,40 @@ async def test_one_run_that_fails_does_not_let_the_health_flip() -> None:
         stop.set()
 
     assert ledger.health == ["the run was deleted", ""]
+
+
+async def test_how_often_it_looks_can_change_at_once() -> None:
+    """Though it was to look in an hour only."""
+    ledger, courier, stop = Ledger(), Courier(), anyio.Event()
+    exporter = Exporter("x", courier, ledger, 2, 3600.0)  # type: ignore[arg-type]
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exporter.run, stop)
+            await exporter.is_idle.wait()
+            ledger.run_nos = [7]
+            exporter.sweep_every(3600.5)
+            await to_thread.run_sync(wait_until, lambda: courier.calls[7] > 0)
+            stop.set()
+
+
+async def test_it_knows_what_it_is_behind_with_and_why() -> None:
+    """Until it is delivered."""
+    answers: list[Exception] = [Unavailable("away")]
+
+    def act(_: int) -> bool:
+        if answers:
+            raise answers[0]
+        return False
+
+    exporter, stop = build(Courier(act), Ledger(7)), anyio.Event()
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exporter.run, stop)
+            await to_thread.run_sync(wait_until, lambda: exporter.failure() == "away")
+            behind = exporter.behind()
+            answers.clear()
+            await exporter.is_idle.wait()
+            stop.set()
+
+    assert behind == [7]
+    assert (exporter.behind(), exporter.failure()) == ([], "")

@@ -56,6 +56,21 @@ def eventful() -> Fold:
     )
 
 
+def test_what_a_backend_is_owed_of_some_runs_is_counted(database: Database) -> None:
+    """No other run is asked for, and other backends do not count."""
+    cursors, numbers = Cursors(database), []
+    for run_id in ("a", "b", "c"):
+        folding = Fold(RunState(run_id))
+        fold(*[line("track", values={"x": 1})] * 5, into=folding)
+        numbers.append(commit(database, folding))
+    cursors.acknowledge("x", numbers[0], 3)
+    cursors.acknowledge("y", numbers[1], 5)
+
+    assert cursors.observations_behind("x", numbers[:2]) == 2 + 5
+    assert cursors.observations_behind("y", numbers[:2]) == 5 + 0
+    assert cursors.observations_behind("x", []) == 0
+
+
 def test_a_run_is_loaded_as_it_was_committed(database: Database) -> None:
     """All that the next event may depend on."""
     folding = eventful()
