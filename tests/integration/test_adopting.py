@@ -162,18 +162,21 @@ async def test_changed_backend_waits_for_the_end_of_what_it_was(
 ) -> None:
     """Two sessions of one backend at one run are one too many."""
     tracker(home, "one").fault = hanging
-    append(home, "r", Scribe().track())
+    a = Scribe()
+    append(home, "r", a.track())
     other = ONE.replace('store = "one"', 'store = "other"')
-    async with started(home, ONE) as service:
+    async with started(home, ONE + TWO) as service:
         await until(lambda: hanging.calls > 0)
-        await adopt(service, other, shutdown_seconds=DEADLINE_SECONDS)
+        await adopt(service, other + TWO, shutdown_seconds=DEADLINE_SECONDS)
+        append(home, "r", a.track())
+        await until(lambda: arrived(home, "two") == [1, 2])
         before = list(built), arrived(home, "other")
         hanging.go_on.set()
 
-        await until(lambda: arrived(home, "other") == [1])
+        await until(lambda: arrived(home, "other") == [1, 2])
         await adopt(service, other)  # whose end is not so far
-    assert before == (["+one", "+other"], [])
-    assert built[:3] == ["+one", "+other", "-one"]
+    assert before == (["+one", "+two", "+other"], [])
+    assert built[:4] == ["+one", "+two", "+other", "-one"]
 
 
 async def test_backend_that_cannot_be_built_refuses_all(home: Path, built: list[str]) -> None:

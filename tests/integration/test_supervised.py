@@ -26,6 +26,40 @@ WATCHDOG_SECONDS = 2.0
 NEVER = 3600
 """Seconds between sweeps of tests in which nothing is found by one."""
 
+SLOW_WATCH = """
+import os, sys, time
+import steplogd.intake.watch
+from steplogd.__main__ import main
+
+stand = steplogd.intake.watch._stand
+
+def wait(*arguments):
+    while not os.path.exists(os.environ["GO_ON"]):
+        time.sleep(0.01)
+    return stand(*arguments)
+
+steplogd.intake.watch._stand = wait
+main(["run", *sys.argv[1:]])
+"""
+"""A daemon whose watch stands once a file is there."""
+
+SLOW_SWEEP = """
+import os, sys
+from steplogd.__main__ import main
+from steplogd.spools import Spools
+
+grown = Spools.grown
+
+def refuse(self):
+    if not os.path.exists(os.environ["GO_ON"]):
+        raise OSError(5, "not now")
+    return grown(self)
+
+Spools.grown = refuse
+main(["run", *sys.argv[1:]])
+"""
+"""A daemon that can list no spools before a file is there."""
+
 BLOCKED_LOOP = """
 import anyio, os, sys, time
 from steplogd.__main__ import main
@@ -119,6 +153,22 @@ def test_what_is_appended_after_ready_is_folded_without_a_sweep(
 
         wait_until(lambda: position(home) == position(home, "before") == 1)
     assert manager.count("READY") == 1
+
+
+@pytest.mark.parametrize("program", [SLOW_WATCH, SLOW_SWEEP])
+def test_daemon_is_not_ready_before_all_is_followed(
+    home: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """It asks for more time, for as long as it gets on."""
+    go_on = home.parent / "go-on"
+    monkeypatch.setenv("GO_ON", str(go_on))
+    with serving(home, "--config", configure(home), program=program):
+        manager.wait_for("EXTEND_TIMEOUT_USEC", 8)  # beyond some sweeps
+        was_ready = manager.count("READY")
+        go_on.touch()
+
+        manager.wait_for("READY")
+    assert was_ready == 0
 
 
 def test_daemon_is_ready_where_the_kernel_gives_no_watch(home: Path, manager: Manager) -> None:
