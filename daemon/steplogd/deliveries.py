@@ -44,7 +44,7 @@ class Deliveries:
         self._deliveries: list[Delivery] = []
         self._ending: list[Delivery] = []
         self._tasks: TaskGroup | None = None
-        self._behind: dict[str, int] = {}
+        self._behind: dict[str, int | None] = {}
 
     @property
     def exporters(self) -> list[Exporter]:
@@ -129,10 +129,11 @@ class Deliveries:
         """
         for exporter in self.exporters:
             name, run_nos = exporter.name, exporter.behind()
+            if not run_nos:
+                self._behind[name] = None if run_nos is None else 0
+                continue
             count = functools.partial(self._cursors.observations_behind, name, run_nos)
-            self._behind[name] = (
-                await to_thread.run_sync(count, abandon_on_cancel=True) if run_nos else 0
-            )
+            self._behind[name] = await to_thread.run_sync(count, abandon_on_cancel=True)
 
     def glance(self) -> list[BackendGlance]:
         """Return how far each backend was when that was counted last."""

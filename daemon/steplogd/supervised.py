@@ -110,6 +110,7 @@ class Supervised:
             while True:
                 await self._is_reload_asked.wait()
                 self._is_reload_asked = anyio.Event()  # who asks from now on is not too late
+                self._is_ready = False
                 self._supervisor.reloading()
                 await self._reload(service)
                 self._be_ready(service)
@@ -193,7 +194,7 @@ class Supervised:
         return min(_BEAT_SECONDS, watchdog_seconds / _BEATS_PER_WATCHDOG)
 
     def _needs_time(self) -> bool:
-        """Tell whether it starts, which takes as long as it takes, or ends, which does not."""
+        """Tell whether it starts or reloads, which may take its time, or ends, within its own."""
         if self._stop.is_set():
             return anyio.current_time() < self._stop_until
         return not self._is_ready

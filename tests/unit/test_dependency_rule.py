@@ -144,12 +144,12 @@ def test_metrics_are_imported_only_where_they_are_asked_for() -> None:
 
 
 def test_deliveries_are_made_in_one_place() -> None:
-    """Whoever else makes couriers and exporters would have to end them too."""
-    makers = ("steplogd.delivery.courier.Courier", "steplogd.delivery.exporter.Exporter")
-    making = {name for name in DAEMON if imports(ALL[name]) & set(makers)}
+    """Whoever else makes a courier would have to see to its end, too."""
+    courier = "steplogd.delivery.courier.Courier"
+    making = {name for name in DAEMON if courier in imports(ALL[name])}
 
     assert {name for name in making if not is_in(name, "steplogd.delivery")} == {
-        "steplogd.deliveries"
+        "steplogd.backend_delivery"
     }
 
 

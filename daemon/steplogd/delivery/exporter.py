@@ -63,6 +63,7 @@ class Exporter:
         self._sweep_seconds = sweep_seconds
         self._rest: anyio.CancelScope | None = None
         self._has_more: dict[int, bool] = {}
+        self._has_taken_up = False
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
         self._failing: dict[int, str] = {}  # why, by the number of the run
@@ -105,9 +106,9 @@ class Exporter:
             if self.is_idle.is_set():
                 self.is_idle = anyio.Event()
 
-    def behind(self) -> list[int]:
-        """Return the numbers of the runs that it knows of that are not delivered; cheap."""
-        return list(self._has_more)
+    def behind(self) -> list[int] | None:
+        """Return the numbers of the runs that are not delivered; None before it knows them."""
+        return list(self._has_more) if self._has_taken_up else None
 
     def failure(self) -> str:
         """Say why some run is not delivered now; "" where none fails."""
@@ -124,6 +125,7 @@ class Exporter:
                 with anyio.move_on_after(_delay(failures, error)):
                     await self._stop.wait()
             else:
+                self._has_taken_up = True
                 self._note_idle()
                 return
 
