@@ -15,6 +15,7 @@ import structlog
 from anyio import to_thread
 from msgspec.structs import asdict
 
+from steplogd.config import ConfigError
 from steplogd.delivery.secrets import without_secrets
 from steplogd.glance import in_words
 from steplogd.serving import serve
@@ -36,6 +37,8 @@ _BEAT_SECONDS: Final = 5.0
 _BEATS_PER_WATCHDOG: Final = 6  # a turn takes its time, so that every other one may come too late
 _STATUS_SECONDS: Final = 3.0
 _STATUS_REST: Final = 500  # times as long as it took: to know it must cost nothing
+_LONGEST_REST_SECONDS: Final = 30.0  # though it took long because the store was locked, say
+_LOAD_SECONDS: Final = 30.0  # a file may lie on a disk that does not answer
 _MORE_SECONDS: Final = 15.0  # to ask for each time: what hangs is not waited for much longer
 _LAST_SECONDS: Final = 5.0  # that closing may take, after what is in flight was waited for
 _STDERR: Final = 2
@@ -117,7 +120,7 @@ class Supervised:
 
     async def _reload(self, service: Service) -> None:
         try:
-            config = await to_thread.run_sync(self._load, abandon_on_cancel=True)
+            config = await self._loaded()
             found = await service.adopt(config)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with a file ends no daemon
             self._refusal = f"the changed configuration is refused, the old one stays: {error}"
@@ -125,6 +128,11 @@ class Supervised:
         else:
             self._config, self._refusal = config, ""
             _log.info("configuration taken over", **asdict(found))
+
+    async def _loaded(self) -> Config:
+        with anyio.move_on_after(_LOAD_SECONDS):
+            return await to_thread.run_sync(self._load, abandon_on_cancel=True)
+        raise ConfigError(f"The configuration cannot be read within {_LOAD_SECONDS:g} s.")
 
     async def _await_signals(self, *, task_status: TaskStatus[None]) -> None:
         is_on_terminal = os.isatty(_STDERR)
@@ -172,8 +180,8 @@ class Supervised:
                 before, told = told, service.glance()
                 if told != before:
                     self._say(self._words(service))
-            took_seconds = anyio.current_time() - began
-            await anyio.sleep(max(_STATUS_SECONDS, _STATUS_REST * took_seconds))
+            rest_seconds = _STATUS_REST * (anyio.current_time() - began)
+            await anyio.sleep(min(max(_STATUS_SECONDS, rest_seconds), _LONGEST_REST_SECONDS))
 
     def _say(self, words: str) -> None:
         if not self._stop.is_set():

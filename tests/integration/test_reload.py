@@ -225,6 +225,45 @@ main(["run", *sys.argv[1:]])
     assert order[:4] == ["READY", "RELOADING", "READY", "RELOADING"]
 
 
+def test_file_that_cannot_be_read_in_time_is_refused(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next signal has it read once more."""
+    monkeypatch.setenv("PYTHONPATH", str(THIRD_PARTY))
+    program = """
+import sys, time
+import steplogd.commands.run
+import steplogd.supervised
+from steplogd.__main__ import main
+
+load = steplogd.commands.run.load_config
+pauses = [0, 3600, 0]
+
+def hang(path):
+    if pauses[0]:
+        steplogd.supervised._LOAD_SECONDS = 60  # for the one after this
+    time.sleep(pauses.pop(0))
+    return load(path)
+
+steplogd.commands.run.load_config = hang
+steplogd.supervised._LOAD_SECONDS = 0.1
+main(["run", *sys.argv[1:]])
+"""
+    with (
+        managing(tmp_path) as manager,
+        serving(home, "--config", configure(home), program=program) as process,
+    ):
+        manager.wait_for("READY")
+        daemon = Daemon(home, manager)
+        daemon.process = process
+        daemon.hang_up(file("a"))
+        refused = manager.status
+        daemon.hang_up(file("a"))
+
+        manager.wait_for_status("; a ok")
+    assert "The configuration cannot be read within " in refused
+
+
 def test_daemon_whose_terminal_is_gone_ends(home: Path) -> None:
     """Whoever closed it meant that; it is no service then."""
     controller, terminal = pty.openpty()
