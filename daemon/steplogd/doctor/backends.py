@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from steplog.errors import describe
 from steplogd.config import ConfigError
 from steplogd.delivery.contract import Backend, BackendError, CheckableBackend, Remark
+from steplogd.doctor.daemon_environment import take_environment
 from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
     from typing import Protocol
 
     from steplogd.config import BackendConfig
@@ -84,7 +83,7 @@ class Asked:
     def _run(self) -> None:
         try:
             self._ask()
-        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a third party's may raise anything
             self._blame(describe(error), "tell whoever wrote the backend")
         finally:
             self._is_built.set()
@@ -132,7 +131,9 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
         patient: Whose backends.
         note: Says what is waited for.
     """
-    _take_environment(patient.pid)
+    if patient.config.backends and not take_environment(patient):
+        text = f"asked without what process {patient.pid} has in its environment"
+        yield skipped(CHECK, f"{text}: run this as the user of that process")
     asked = [Asked(backend, patient.home) for backend in patient.config.backends]
     for one in asked:
         with note(f"importing what {one.name} needs"):
@@ -148,15 +149,3 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
     for one in asked:
         one.wait_until_done(until)
 
-
-def _take_environment(pid: int | None) -> None:
-    """Have the variables of the daemon: this shell does not know what its unit says of trackers."""
-    if pid is None:
-        return
-    with contextlib.suppress(OSError):  # another user's is not for us to see
-        if b"steplogd" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return  # it is the number that the daemon has within a container
-        for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            name, equals, value = pair.partition(b"=")
-            if equals and name:
-                os.environb[name] = value
