@@ -77,7 +77,7 @@ class BackendConfig:
         try:
             backend = self.kind(self.options, home)
             _ = backend.limits.parallel_runs
-        except Exception as error:  # a third party's code may raise anything
+        except (Exception, SystemExit) as error:  # a third party's code may raise anything
             raise ConfigError(f"Backend {self.name!r} cannot be built: {error}.") from error
         return backend
 
@@ -168,7 +168,7 @@ def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:
         kind: BackendType = point.load()
         is_missing = bool(kind.package) and importlib.util.find_spec(kind.package) is None
         msgspec.structs.fields(kind.Options)
-    except Exception as error:  # a third party's code may raise anything
+    except (Exception, SystemExit) as error:  # a third party's code may raise anything
         raise ConfigError(f"{here}: type {point.name!r} cannot be loaded: {error}.") from error
     if is_missing:
         install = f"steplog[{kind.extra}]" if kind.extra else kind.package

@@ -20,7 +20,9 @@ def holder_of(home: Path) -> int | None:
         OSError: It is not for this user to see.
     """
     try:
-        fd = os.open(home / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Not to wait for whoever writes a pipe that somebody has laid there.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(home / LOCK_NAME, flags)
     except FileNotFoundError:
         return None
     try:

@@ -285,29 +285,47 @@ def test_check_contacts_a_server_and_changes_nothing_there(
     assert paths == {"/api/2.0/mlflow/experiments/search", "/version"}
 
 
-def test_backend_of_others_is_asked_too(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever it raises: what it said before counts, and it costs no other."""
-    (tmp_path / "theirs-1.dist-info").mkdir()
-    (tmp_path / "theirs-1.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1\n")
-    (tmp_path / "theirs-1.dist-info" / "entry_points.txt").write_text(
+THEIRS = """
+import msgspec, sys
+from steplogd.delivery.contract import Limits, Remark
+
+class Theirs:
+    package = extra = ""
+    class Options(msgspec.Struct): ...
+    def __init__(self, options, home):
+        {begin}
+        self.limits = Limits()
+    def open(self, run): ...
+    def close(self): ...
+    def check(self):
+        yield Remark("version 1")
+        yield Remark("the disk is slow", "buy another")
+        {end}
+"""
+
+
+def install(folder: Path, *, begin: str = "pass", end: str = "pass") -> None:
+    """Lay a backend of type `theirs` into a folder, which does this when built, and asked."""
+    (folder / "theirs-1.dist-info").mkdir()
+    (folder / "theirs-1.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1\n")
+    (folder / "theirs-1.dist-info" / "entry_points.txt").write_text(
         "[steplog.backends]\ntheirs = theirs:Theirs\n"
     )
-    (tmp_path / "theirs.py").write_text(
-        "import msgspec\n"
-        "from steplogd.delivery.contract import Limits, Remark\n"
-        "class Theirs:\n"
-        "    package = extra = ''\n"
-        "    class Options(msgspec.Struct): ...\n"
-        "    def __init__(self, options, home): self.limits = Limits()\n"
-        "    def open(self, run): ...\n"
-        "    def close(self): ...\n"
-        "    def check(self):\n"
-        "        yield Remark('version 1')\n"
-        "        yield Remark('the disk is slow', 'buy another')\n"
-        "        raise RuntimeError('nobody thought of this')\n"
-    )
+    (folder / "theirs.py").write_text(THEIRS.format(begin=begin, end=end))
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("raise RuntimeError('nobody thought of this')", "RuntimeError: nobody thought of this"),
+        ("sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_backend_of_others_is_asked_too(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, why: str
+) -> None:
+    """Whatever it raises: what it said before counts, and it costs no other."""
+    install(tmp_path, end=end)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = configure(home, '[[backend]]\ntype = "theirs"\n[[backend]]\ntype = "memory"')
 
@@ -318,7 +336,20 @@ def test_backend_of_others_is_asked_too(
     assert found[:3] == [
         ("ok", "theirs: version 1"),
         ("warning", "theirs: the disk is slow"),
-        ("wrong", "theirs: RuntimeError: nobody thought of this"),
+        ("wrong", f"theirs: {why}"),
     ]
     assert report.of("backend")[0].mend == "buy another"
     assert found[3][0] == "skipped"
+
+
+def test_backend_that_exits_when_built_is_78(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not for a tracker's package to end a daemon that is told to add it."""
+    install(tmp_path, begin="sys.exit('no licence')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    report = examine("--config", configure(home, '[[backend]]\ntype = "theirs"'))
+
+    (found,) = report.of("backend")
+    assert (report.status, found.text) == (78, "Backend 'theirs' cannot be built: no licence")

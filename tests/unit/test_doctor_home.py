@@ -316,6 +316,16 @@ def test_store_of_another_version_is_wrong(home: Path) -> None:
     assert (report.status, "schema version 99" in found.text) == (1, True)
 
 
+def test_pipe_in_place_of_a_store_is_wrong(home: Path) -> None:
+    """It is no empty store that will be made."""
+    home.mkdir()
+    os.mkfifo(home / "steplog.db")
+
+    (found,) = examine().of("store")
+
+    assert found.text == f"{home}/steplog.db is no file"
+
+
 def test_store_with_a_broken_page_is_wrong(home: Path) -> None:
     """Found by its structure; its beginning is in order."""
     append(home, "r", *[line("track", values={f"k{n}": n}) for n in range(2000)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steplog.served import holder_of
+from steplog.served import LOCK_NAME, holder_of
 from steplogd.holder import HomeHeld, hold
 
 if TYPE_CHECKING:
@@ -75,3 +75,10 @@ def test_somebody_who_only_looks_keeps_no_daemon_from_starting(tmp_path: Path) -
     timer.join()
 
     assert held_by == os.getpid()
+
+
+def test_pipe_in_place_of_a_lock_is_held_by_nobody(tmp_path: Path) -> None:
+    """And whoever asks does not wait for somebody to write it."""
+    os.mkfifo(tmp_path / LOCK_NAME)
+
+    assert holder_of(tmp_path) is None

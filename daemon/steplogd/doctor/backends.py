@@ -148,4 +148,3 @@ def look(patient: Patient, note: Note) -> Iterator[Finding]:
     until = time.monotonic() + _END_SECONDS
     for one in asked:
         one.wait_until_done(until)
-

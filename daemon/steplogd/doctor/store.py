@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -62,7 +63,8 @@ def open_store(patient: Patient) -> Database | None:
     """
     path = database_path(patient.home)
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             return None
     except FileNotFoundError:
         return None

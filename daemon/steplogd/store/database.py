@@ -72,7 +72,9 @@ class Database:
         if not (is_onlooker and _has_content(path)):
             is_onlooker = False  # somebody has to make it
             with contextlib.suppress(IsADirectoryError):
-                os.close(open_private(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC))
+                # A pipe would block whoever opens it.
+                flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+                os.close(open_private(path, flags))
         if not stat.S_ISREG(path.stat().st_mode):
             raise StoreUnusable(f"{path} is no file")
         self.had_wal = _has_content(with_sidecars(path)[1])
