@@ -16,6 +16,7 @@ from steplogd.delivery.contract import (
     ReadableSession,
     Refused,
     RunInfo,
+    Unavailable,
 )
 from steplogd.delivery.counts import Counts
 
@@ -69,6 +70,7 @@ class Courier:
         self._busy: set[int] = set()
         self._unnoted: dict[int, Callable[[], None]] = {}
         self._most: dict[int, int] = {}  # observations in a run's next batch, after failures
+        self._is_closed = False
 
     def advance(self, run_no: int) -> bool:
         """Deliver the next batch of a run, or else its state; return whether there may be more.
@@ -97,7 +99,11 @@ class Courier:
             session.close()
 
     def close(self) -> None:
-        """Close the backend and its sessions, but for those whose call has not returned."""
+        """Close the backend and its sessions, but for those whose call has not returned.
+
+        When that returns, nothing more is sent: another courier may be at the same run by then.
+        """
+        self._is_closed = True
         for run_no in self._sessions.keys() - self._busy:
             self.forget(run_no)
         self._backend.close()
@@ -145,6 +151,7 @@ class Courier:
             self.forget(run_no)
         session = self._sessions.get(run_no)
         if session is None:
+            self._refuse_when_closed()
             session = self._backend.open(info_of(pending.run))
             self._sessions[run_no] = session
             self._replays[run_no] = pending.replay
@@ -175,6 +182,7 @@ class Courier:
 
     def _deliver(self, parcel: _Parcel, batch: list[Observation]) -> None:
         """Send a batch; one that is refused is halved, down to the culprits."""
+        self._refuse_when_closed()
         try:
             parcel.session.send(batch)
         except Refused as refusal:
@@ -212,6 +220,7 @@ class Courier:
         )
 
     def _settle(self, session: Session, run_no: int, pending: PendingRun) -> None:
+        self._refuse_when_closed()
         run, reason = pending.run, ""
         try:
             session.settle(info_of(run))
@@ -231,6 +240,10 @@ class Courier:
         except Exception as error:
             self._unnoted[run_no] = note
             raise Unnoted(str(error)) from error
+
+    def _refuse_when_closed(self) -> None:
+        if self._is_closed:
+            raise Unavailable("the backend was closed meanwhile")
 
     def _let_go(self, run_no: int, run: dict[str, Any]) -> None:
         self._most.pop(run_no, None)
