@@ -13,6 +13,8 @@ from steplogd.delivery.exporter import Exporter
 from steplogd.meters import BackendMeters
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from steplogd.config import BackendConfig
     from steplogd.delivery.contract import Backend
     from steplogd.store.cursors import Cursors
@@ -51,11 +53,11 @@ class Delivery:
         self._scope: anyio.CancelScope | None = None
         self._is_closed = False
 
-    async def run(self, before: Delivery | None = None) -> None:
-        """Deliver until told to stop, once another one with the same name has ended."""
+    async def run(self, before: Iterable[Delivery] = ()) -> None:
+        """Deliver until told to stop, once all others with the same name have ended."""
         with anyio.CancelScope() as self._scope:
-            if before is not None:
-                await before.has_ended.wait()
+            for other in before:
+                await other.has_ended.wait()
             await self.exporter.run(self._stop)
         self._has_stopped.set()
 

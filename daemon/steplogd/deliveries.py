@@ -182,7 +182,7 @@ class Deliveries:
         for name, delivery in made.items():
             ending = [other for other in self._ending if other.config.name == name]
             if self._tasks is not None:
-                self._tasks.start_soon(delivery.run, ending[-1] if ending else None)
+                self._tasks.start_soon(delivery.run, ending)
 
     def _begin_to_end(self, delivery: Delivery) -> None:
         self._behind.pop(delivery.config.name, None)
