@@ -122,6 +122,9 @@ class Supervised:
         try:
             config = await self._loaded()
             found = await service.adopt(config)
+        except anyio.get_cancelled_exc_class():  # by the end of this service; for the next one
+            self._is_reload_asked.set()
+            raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with a file ends no daemon
             self._refusal = f"the changed configuration is refused, the old one stays: {error}"
             _log.error("configuration refused, the old one stays", reason=str(error))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +16,14 @@ import msgspec
 import pytest
 from anyio import to_thread
 
+from steplog.home import database_path
 from steplogd.changes import Changes
 from steplogd.config import ConfigError, load_config
 from steplogd.delivery.memory import Call, MemoryBackend, MemoryOptions, MemoryTracker
 from steplogd.service import Service
 from steplogd.serving import serve
+from steplogd.supervised import Supervised
+from steplogd.systemd.supervisor import Supervisor
 from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.daemon import configure, rows
 from tests.guard import RULES
@@ -179,6 +185,27 @@ async def test_changed_backend_waits_for_the_end_of_what_it_was(
     assert built[:4] == ["+one", "+two", "+other", "-one"]
 
 
+async def test_backend_that_changes_twice_waits_for_the_end_of_both(
+    home: Path, hanging: Hanging, built: list[str]
+) -> None:
+    """Though the second, which never began, ends long before the first."""
+    tracker(home, "one").fault = hanging
+    append(home, "r", Scribe().track())
+    async with started(home, ONE) as service:
+        await until(lambda: hanging.calls > 0)
+        for store, patience_seconds in (("other", DEADLINE_SECONDS), ("third", 0.1)):
+            text = ONE.replace('store = "one"', f'store = "{store}"')
+            await adopt(service, text, shutdown_seconds=patience_seconds)
+        await until(lambda: "-other" in built)
+        await adopt(service, text + TWO, shutdown_seconds=0.1)
+        await until(lambda: arrived(home, "two") == [1])
+        before = arrived(home, "third")
+        hanging.go_on.set()
+
+        await until(lambda: arrived(home, "third") == [1] or arrived(home, "one") == [1])
+    assert before == []
+
+
 async def test_backend_that_cannot_be_built_refuses_all(home: Path, built: list[str]) -> None:
     """What was built before it is closed, and nothing has changed."""
     append(home, "r", Scribe().track())
@@ -324,3 +351,35 @@ async def test_store_that_takes_the_place_of_a_broken_one_feeds_what_was_adopted
         await serve(await load(home, ONE), lose_the_first_store)
 
     assert len(services) == 2
+
+
+@pytest.fixture
+def hang_up_as_before() -> Iterator[None]:
+    """Have SIGHUP do what it did: a daemon that ends ignores it for the rest of the process."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up_as_before")
+async def test_reload_in_which_the_store_breaks_is_made_up_for(home: Path) -> None:
+    """By the service that takes the place of the one that was asked."""
+    append(home, "r", Scribe().track())
+    loads = itertools.count()
+    config = await load(home, TWO)
+
+    def lose_the_first_store() -> Config:
+        if next(loads) == 0:
+            lose_store(home)
+            wait_until(database_path(home).exists)
+        return config
+
+    supervised = Supervised(await load(home, ONE), lose_the_first_store, Supervisor())
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervised.serve)
+            await until(lambda: arrived(home, "one") == [1])
+            os.kill(os.getpid(), signal.SIGHUP)
+
+            await until(lambda: arrived(home, "two") == [1])
+            os.kill(os.getpid(), signal.SIGTERM)
