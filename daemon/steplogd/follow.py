@@ -54,7 +54,7 @@ class Follower:
     Attributes:
         missed: What no notification told of.
         is_following: Set once all spools are known, and what comes to them is told or swept for.
-        thread: The thread that has the line, or had it last.
+        thread: The native id of the thread that has the line, or had it last.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Follower:
         self._has_dirty.set()
 
     def _in_line(self, function: Callable[..., R], arguments: tuple[object, ...]) -> R:
-        self.thread = threading.get_ident()
+        self.thread = threading.get_native_id()
         return function(*arguments)
 
     async def _sweep_every(self, most_seconds: float) -> None:

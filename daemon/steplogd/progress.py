@@ -1,14 +1,17 @@
 """Progress: whether the line and the store get on, as a watchdog asks.
 
-What is only waited for is no standstill: a full disk, a store that another program has locked, or
-that is read as a whole. Trackers do not count at all.
+What is only waited for is no standstill: a full disk or a slow one, a store that another program
+has locked, or that is read as a whole. Trackers do not count at all.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import anyio
+
+from steplogd.store.disk_wait import waits_for_disk
 
 if TYPE_CHECKING:
     from steplogd.follow import Follower
@@ -37,4 +40,6 @@ class Progress:
 
     def pulse(self) -> object:
         """Return what changes for as long as the pipeline gets on, and `watch` is at work."""
-        return self._turns, self._database.pulse(self._follower.thread)
+        thread = self._follower.thread
+        waits = time.monotonic() if waits_for_disk(thread) else None
+        return self._turns, waits, self._database.pulse(thread)

@@ -90,6 +90,38 @@ main(["run", *sys.argv[1:]])
 """
 """A daemon whose line hangs once a file is there, in a thread."""
 
+SLOW_DISK = """
+import ctypes, os, sys, time
+from steplogd.__main__ import main
+from steplogd.{module} import {where}
+
+libc = ctypes.CDLL(None)
+was = {where}.{method}
+
+def wait(self, *arguments):
+    # Who starts a program waits for that as for a disk, here until somebody writes a pipe.
+    if os.path.exists(pipe := os.environ["BLOCK_NOW"]):
+        actions, pid = ctypes.create_string_buffer(512), ctypes.c_int()
+        libc.posix_spawn_file_actions_init(actions)
+        libc.posix_spawn_file_actions_addopen(actions, 0, pipe.encode(), os.O_RDONLY, 0)
+        words = (ctypes.c_char_p * 2)(b"true", None)
+        {around}libc.posix_spawn(ctypes.byref(pid), b"/bin/true", actions, None, words, words)
+    return was(self, *arguments)
+
+{where}.{method} = wait
+main(["run", *sys.argv[1:]])
+"""
+SLOW_SWEEP = SLOW_DISK.format(module="spools", where="Spools", method="grown", around="")
+"""A daemon whose line waits for the disk once a pipe is there, until somebody writes that."""
+
+SLOW_COMMIT = SLOW_DISK.format(
+    module="store.database",
+    where="Database",
+    method="check",
+    around="with self.transaction(): ",
+)
+"""A daemon in which somebody else's transaction waits likewise."""
+
 PATIENT_STORE = """
 import sys
 import steplogd.store.database
@@ -325,6 +357,27 @@ def test_watchdog_is_fed_while_the_store_is_locked(home: Path, manager: Manager)
         wait_until(lambda: position(home) == 1)
 
     assert folded == 0
+
+
+@pytest.mark.parametrize("program", [SLOW_SWEEP, SLOW_COMMIT])
+def test_watchdog_is_fed_while_the_disk_is_waited_for(
+    home: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """However long: the next daemon would find the same disk."""
+    pipe = home.parent / "pipe"
+    monkeypatch.setenv("BLOCK_NOW", str(pipe))
+    with serving(home, "--config", configure(home), program=program):
+        manager.wait_for("READY")
+        os.mkfifo(pipe)
+        manager.wait_for_more("WATCHDOG", 20)
+        append(home, "r", Scribe().track())
+        is_folded = position(home) > 0
+        descriptor = os.open(pipe, os.O_RDWR)
+        pipe.unlink()
+
+        wait_until(lambda: position(home) == 1)
+        os.close(descriptor)
+    assert not is_folded
 
 
 def test_watchdog_is_fed_while_the_disk_is_full(home: Path, manager: Manager) -> None:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from steplogd.store.disk_wait import waits_for_disk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,10 +21,12 @@ class Turns:
         self._had = 0
         self._waiting: set[int] = set()
         self._is_patient = False
+        self._has_turn = 0
 
     def __enter__(self) -> None:
         with self._waits():
             self._lock.acquire()
+        self._has_turn = threading.get_native_id()
 
     def __exit__(self, *_: object) -> None:
         self._had += 1
@@ -44,15 +48,16 @@ class Turns:
     def pulse(self, thread: int) -> object:
         """Return what changes for as long as a thread that waits gets nearer to its turn.
 
-        None for a thread that waits for none.
+        None for a thread that waits for none. Threads go by their native ids.
         """
         if thread not in self._waiting:
             return None
-        return time.monotonic() if self._is_patient else self._had
+        is_excused = self._is_patient or waits_for_disk(self._has_turn)
+        return time.monotonic() if is_excused else self._had
 
     @contextlib.contextmanager
     def _waits(self) -> Iterator[None]:
-        thread = threading.get_ident()
+        thread = threading.get_native_id()
         self._waiting.add(thread)
         try:
             yield
