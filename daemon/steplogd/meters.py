@@ -95,14 +95,14 @@ class BackendMeters(msgspec.Struct, frozen=True):
         sent: Observations that it took since the daemon started.
         refused: Observations, and states of runs, that it refused.
         retries: How often a batch was to be tried again.
-        behind: The numbers of the runs that are not delivered.
+        behind: The numbers of the runs that are not delivered; None before it was looked for them.
     """
 
     name: str
     sent: int
     refused: int
     retries: int
-    behind: list[int]
+    behind: list[int] | None
 
 
 class Meters(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ are alive only while the event loop turns, and while line and store get on; see 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING, Final
@@ -67,6 +68,7 @@ class Supervised:
         self._load = load
         self._supervisor = supervisor
         self._look_at = look_at
+        self._is_on_terminal = os.isatty(_STDERR)
         self._is_reload_asked = anyio.Event()
         self._refusal = ""
         self._stop = anyio.Event()
@@ -138,20 +140,23 @@ class Supervised:
         raise ConfigError(f"The configuration cannot be read within {_LOAD_SECONDS:g} s.")
 
     async def _await_signals(self, *, task_status: TaskStatus[None]) -> None:
-        is_on_terminal = os.isatty(_STDERR)
-        watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        # Not by the receiver, which gives a signal back to its default: at the end that is death.
+        loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._hang_up))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
-            with anyio.open_signal_receiver(*watched) as signals:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 task_status.started()
-                async for number in signals:
-                    is_terminal_gone = is_on_terminal and not os.isatty(_STDERR)
-                    if number == signal.SIGHUP and not is_terminal_gone:
-                        self._is_reload_asked.set()
-                    else:
-                        self._begin_to_stop()
+                async for _ in signals:
+                    self._begin_to_stop()
         finally:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of a process is no time to die
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _hang_up(self) -> None:
+        if self._is_on_terminal and not os.isatty(_STDERR):
+            self._begin_to_stop()
+        else:
+            self._is_reload_asked.set()
 
     def _begin_to_stop(self) -> None:
         if not self._stop.is_set():

@@ -69,7 +69,8 @@ class ServiceCollector(Collector):
         yield from of_line(meters)
         yield from of_backends(meters)
         try:
-            found = census(self._path, {one.name: one.behind for one in meters.backends})
+            behind = {one.name: one.behind for one in meters.backends if one.behind is not None}
+            found = census(self._path, behind)
         except StoreError as error:
             _log.warning("store cannot be read for metrics", reason=str(error))
             yield store_up(False)
