@@ -20,10 +20,9 @@ help:
 demo: $(VENV)/demo.stamp
 	$(BIN)/steplogd demo
 
-# Those under a real systemd share a machine that is booted for them, and so run one after another.
+# Those of a group run one after another: the ones under a real systemd share a booted machine.
 test: check
-	$(BIN)/pytest -n 3 --dist worksteal --ignore=tests/systemd
-	$(BIN)/pytest tests/systemd
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 torture: $(VENV)/test.stamp
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \

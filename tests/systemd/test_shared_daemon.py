@@ -13,6 +13,7 @@ from tests.systemd.shared import (
     CONFIG,
     HOME,
     PYTHON,
+    SAME_MACHINE,
     SERVER,
     STEPLOGD,
     TRACK,
@@ -30,6 +31,8 @@ from tests.systemd.shared import (
 
 if TYPE_CHECKING:
     from tests.systemd.box import Box
+
+pytestmark = SAME_MACHINE
 
 ALL_TRACKERS = f"""{BARE}{SERVER}
 [[backend]]
