@@ -98,7 +98,7 @@ def test_a_home_that_is_held_is_taken_over_later(box: Box) -> None:
     """By a daemon that somebody started by hand: it is said, and waited for."""
     by_hand = ("systemd-run", "--quiet", "--unit=by-hand", "--uid=bob", "-E", "HOME=/home/bob")
     box.does(*by_hand, STEPLOGD, "run")
-    box.waits("journalctl -u by-hand | grep -q serving")
+    box.waits(f"runuser -u bob -- {STEPLOGD} status --json | grep -q '\"pid\": [0-9]'")
 
     told = box.runs(STEPLOGD, "install", "--for", "bob")
     box.does("systemctl", "stop", "by-hand")
