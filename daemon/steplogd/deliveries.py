@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from steplogd.store.cursors import Cursors
 
 _CHECK_SECONDS: Final = 0.1
-_BUILD_SECONDS: Final = 30.0
-"""How long a backend may take to be built; to import a tracker's package takes seconds."""
+_BUILD_SECONDS: Final = 120.0
+"""How long a backend may take to be built: its package may be imported from a cold network disk."""
 
 
 class Deliveries:
