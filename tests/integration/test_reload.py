@@ -177,6 +177,19 @@ def test_burst_of_signals_ends_ready_with_the_last_file(daemon: Daemon) -> None:
     assert daemon.arrived("a") == [1]
 
 
+def test_backends_that_come_go_and_change_get_everything_once(daemon: Daemon) -> None:
+    """However often, while somebody tracks: nothing hangs here, so that nothing comes again."""
+    a, lines = Scribe(), 0
+    for text in [file("a"), file("a") + file("b"), file("a", "reads = true\n"), file("b")] * 6:
+        append(daemon.home, "r", *[a.track() for _ in range(50)])
+        lines += 50
+        daemon.hang_up(text)
+    daemon.hang_up(file("b") + file("a"))
+
+    wait_until(lambda: len(daemon.arrived("a")) >= lines and len(daemon.arrived("b")) >= lines)
+    assert daemon.arrived("a") == daemon.arrived("b") == list(range(1, lines + 1))
+
+
 def test_signal_while_it_stops_changes_nothing(daemon: Daemon) -> None:
     """It ends as it would have ended."""
     daemon.hang_up(file("a") + file("b", "hangs = true\n"))
