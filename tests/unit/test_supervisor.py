@@ -157,3 +157,28 @@ def test_what_a_busy_manager_could_not_hear_is_told_later_in_order(
 
     assert waiting == ["X=1", "READY=1"]
     assert set(told[:-1]) == {b"X=1"}
+
+
+def test_manager_that_hears_nothing_for_minutes_hears_of_ready_all_the_same(
+    path: str, manager: socket.socket
+) -> None:
+    """That we are alive, and need time, is said each second."""
+    with contextlib.closing(Supervisor.found({"NOTIFY_SOCKET": path}, PID)) as supervisor:
+        fill(path)
+        supervisor.ready("all is up")
+        for _ in range(300):
+            supervisor.more_time(15)
+            supervisor.alive()
+        told = [manager.recv(4096)]
+        while told[-1] != b"WATCHDOG=1":
+            supervisor.flush()
+            told.append(manager.recv(4096))
+
+    assert told[-3:] == [b"READY=1\nSTATUS=all is up", b"EXTEND_TIMEOUT_USEC=15000000", told[-1]]
+
+
+def fill(path: str) -> None:
+    """Tell a manager more than it hears."""
+    with contextlib.closing(NotifySocket(path)) as notifying:
+        while not notifying._unsent:
+            notifying.tell(X=1)

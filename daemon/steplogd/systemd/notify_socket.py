@@ -14,6 +14,8 @@ from steplog.cli.terminal import sanitise
 
 _MOST_BYTES: Final = 2000  # of one value; systemd drops a datagram of more than 4096
 _MOST_UNSENT: Final = 32  # somebody who reads none of so many is not going to
+_REPEATED: Final = {"WATCHDOG", "EXTEND_TIMEOUT_USEC"}
+"""They wait once: or they would take the place of READY, which is said once."""
 
 
 class NotifySocket:
@@ -33,7 +35,9 @@ class NotifySocket:
     def tell(self, **assignments: str | int) -> None:
         """Tell all of this at once, in the order of what was told before."""
         lines = [f"{name}={_one_line(str(value))}" for name, value in assignments.items()]
-        self._unsent.append("\n".join(lines).encode("utf-8", "replace"))
+        datagram = "\n".join(lines).encode("utf-8", "replace")
+        if not (assignments.keys() <= _REPEATED and datagram in self._unsent):
+            self._unsent.append(datagram)
         self.flush()
 
     def flush(self) -> None:
