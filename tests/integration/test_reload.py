@@ -149,6 +149,15 @@ def test_bad_file_is_refused_and_the_old_one_stays(daemon: Daemon, text: str, re
     assert "is refused" not in daemon.manager.status
 
 
+def test_secrets_of_a_bad_file_are_told_nobody(daemon: Daemon) -> None:
+    """Neither in the status, which every user can read, nor in the log."""
+    daemon.hang_up('[[backend]]\ntype = "https://ann:sesame-open@tracker.example/"\n')
+
+    (logged,) = daemon.log("configuration refused, the old one stays")
+    assert "there is no type" in daemon.manager.status
+    assert "sesame" not in daemon.manager.status + str(logged)
+
+
 def test_reload_is_told_with_its_time(daemon: Daemon) -> None:
     """In one datagram, later than the signal, and before it is ready again."""
     before = time.monotonic_ns() // 1000

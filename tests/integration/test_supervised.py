@@ -90,6 +90,18 @@ main(["run", *sys.argv[1:]])
 """
 """A daemon whose line hangs once a file is there, in a thread."""
 
+SLOW_LOOK = """
+import sys
+import steplogd.supervised
+from steplogd.__main__ import main
+
+steplogd.supervised._STATUS_SECONDS = 0.01
+steplogd.supervised._STATUS_REST = 1e9
+steplogd.supervised._LONGEST_STATUS_SECONDS = 0.1
+main(["run", *sys.argv[1:]])
+"""
+"""A daemon for which every look at itself took very long, as one does that waited for the store."""
+
 SLOW_DISK = """
 import ctypes, os, sys, time
 from steplogd.__main__ import main
@@ -300,6 +312,15 @@ def test_status_says_what_is_there_to_do(home: Path, manager: Manager, third_par
         manager.wait_for_status(
             f"serving {home}: 1 run open, all folded; file 1,200 observations behind, other ok"
         )
+
+
+def test_status_is_told_again_after_a_look_that_took_long(home: Path, manager: Manager) -> None:
+    """It does not rest for hours then."""
+    with serving(home, "--config", configure(home), program=SLOW_LOOK):
+        manager.wait_for_status("0 runs open")
+        append(home, "r", Scribe().line("track", values={"x": 1}))
+
+        manager.wait_for_status("1 run open")
 
 
 def test_status_says_that_the_store_is_waited_for(home: Path, manager: Manager) -> None:

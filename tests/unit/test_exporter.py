@@ -110,6 +110,23 @@ async def test_what_another_process_asked_for_is_found_by_a_sweep() -> None:
     assert set(courier.calls) == {7}
 
 
+async def test_interval_of_sweeps_can_change_while_one_is_waited_for() -> None:
+    """The old one, which was for ever, is not waited out."""
+    courier, ledger, stop = Courier(), Ledger(), anyio.Event()
+    exporter = build(courier, ledger)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        ledger.run_nos.append(7)
+        await anyio.wait_all_tasks_blocked()
+        exporter.sweep_every(0.01)
+        await to_thread.run_sync(wait_until, lambda: courier.calls[7] > 1)
+        stop.set()
+
+    assert set(courier.calls) == {7}
+
+
 async def test_a_failure_is_tried_again_for_ever_and_told() -> None:
     """Once for each reason, and that it answers again."""
     courier, ledger = Courier(), Ledger(1)

@@ -74,3 +74,20 @@ async def test_who_waits_beside_who_folds_reads_no_spool_again(
 
     assert isinstance(line.spools, Listed)
     assert sorted(line.spools.reads) == sorted(RUN_IDS)
+
+
+async def test_spools_are_followed_only_once_they_are_watched(home: Path, line: Line) -> None:
+    """One that appears after a sweep, and before the watch is armed, nobody would tell of."""
+    config = await to_thread.run_sync(load_config, None)
+    stop, disk = anyio.Event(), HomeDisk(home, 0)
+    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
+
+    await follower._sweep_once()
+    is_early = follower.is_following.is_set()
+    async with anyio.create_task_group() as stages:
+        stages.start_soon(follower.watch)
+        with anyio.fail_after(DEADLINE_SECONDS):
+            await follower.is_following.wait()
+        stop.set()
+
+    assert not is_early
