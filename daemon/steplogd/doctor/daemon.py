@@ -28,6 +28,6 @@ def look(patient: Patient) -> Iterator[Finding]:
             count = sum(1 for _ in list_spools(spool_folder(patient.home)))
         except OSError:
             count = 0
-        waiting = f", where {counted(count, 'spool')} lie" if count else ""
+        waiting = f", with {counted(count, 'spool')} in it" if count else ""
         text = f"no daemon serves {patient.home}{waiting}: nothing is folded or delivered"
         yield warning(CHECK, text, "start one: `steplogd run`, or `steplogd install` for systemd")
