@@ -131,6 +131,11 @@ def spool_path(home: Path, run_id: str) -> Path:
     return home / "spool" / f"{run_id}.jsonl"
 
 
+def archive_folder(home: Path) -> Path:
+    """Return the folder of the spools that were taken away once their runs had long ended."""
+    return home / "archive"
+
+
 def database_path(home: Path) -> Path:
     """Return the SQLite file with run logs, checkpoints, cursors and dead letters."""
     return home / "steplog.db"

@@ -46,6 +46,9 @@ _OUT_OF_THE_WAY: Final = 700
 them, as daemons do, opens files of its own with the lowest numbers, and our lines belong in none of
 these."""
 
+_OPENINGS: Final = 5
+"""How often a spool is opened that is taken away just then, before that is an error."""
+
 _PROPOSALS: Final = 50
 _STAND_INS: Final = 5
 
@@ -138,20 +141,27 @@ def open_chosen_spool(home: Path, run_id: str) -> tuple[str, int]:
 
 
 def _open(path: Path, *, exclusive: bool) -> int:
+    for _ in range(_OPENINGS):
+        fd = _open_file(path, exclusive=exclusive)
+        try:
+            if _prepare(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise OSError(errno.EAGAIN, "is taken away as often as it is made", str(path))
+
+
+def _open_file(path: Path, *, exclusive: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     flags |= os.O_EXCL if exclusive else 0
     try:
-        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
+        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
     except FileNotFoundError:
         make_folder(path.parent.parent)
         make_folder(path.parent)
-        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
-    try:
-        _prepare(fd, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
 
 
 def open_new_spool(home: Path) -> tuple[str, int]:
@@ -239,7 +249,12 @@ def _taken(path: Path) -> SpoolTaken:
     return SpoolTaken(errno.EACCES, "is another user's", str(path))
 
 
-def _prepare(fd: int, path: Path) -> None:
+def _prepare(fd: int, path: Path) -> bool:
+    """Lock a spool and end its torn tail; False when it was taken away before it was locked.
+
+    A daemon takes a spool away that nobody has locked, and then who comes next makes a new one:
+    with the lock in hand, what the path leads to stays there.
+    """
     status = os.fstat(fd)
     # A second name: what we would append to may be a file of ours that another user linked here.
     if not (is_ours(status) and status.st_nlink <= 1) and is_shared(path.parent):
@@ -250,8 +265,18 @@ def _prepare(fd: int, path: Path) -> None:
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
     lock(fd)
+    if not _leads_to(path, status):
+        return False
     if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
         os.write(fd, b"\n")
+    return True
+
+
+def _leads_to(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except FileNotFoundError:
+        return False
 
 
 def lock(fd: int) -> bool:
