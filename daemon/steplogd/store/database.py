@@ -77,7 +77,7 @@ class Database:
                     self._connect, patience_seconds, is_onlooker=is_onlooker
                 )
                 self._writer = opened.enter_context(contextlib.closing(connect()))
-                self._make_schema()
+                self._make_schema(is_onlooker=is_onlooker)
                 self._reader = opened.enter_context(contextlib.closing(connect()))
             except sqlite3.Error as error:
                 raise sorted_error(path, error) from error
@@ -193,16 +193,15 @@ class Database:
             self._broken = error
         return error
 
-    def _make_schema(self) -> None:
-        if self._has_schema(self._writer):
+    def _make_schema(self, *, is_onlooker: bool) -> None:
+        if self._has_schema(self._writer) and (is_onlooker or _is_whole(self._writer)):
             return
-        schema = resources.files("steplogd.store").joinpath("schema.sql").read_text("utf-8")
         with self.transaction() as connection:
-            if self._has_schema(connection):  # somebody else has made it just now
-                return
-            for statement in schema.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not self._has_schema(connection):  # else somebody else has made it just now
+                _execute(connection, "schema.sql")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not _is_whole(connection):
+                _execute(connection, "archive.sql")
 
     def _has_schema(self, connection: sqlite3.Connection) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -215,6 +214,18 @@ class Database:
         if version == 0 and tables:
             raise StoreUnusable(f"{self.path} is a database of another program")
         return bool(version)
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    """Tell whether a store has the tables that came later than its version."""
+    sql = "SELECT 1 FROM sqlite_master WHERE name = 'archived'"
+    return connection.execute(sql).fetchone() is not None
+
+
+def _execute(connection: sqlite3.Connection, name: str) -> None:
+    statements = resources.files("steplogd.store").joinpath(name).read_text("utf-8")
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def _has_content(path: Path) -> bool:
