@@ -8,13 +8,14 @@ import importlib.metadata
 import importlib.util
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from steplog.home import default_home
+from steplogd.core.retention import ACTIONS, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -80,11 +81,12 @@ class BackendConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """What a daemon runs with: where, how, and the trackers to deliver to."""
+    """What a daemon runs with: where, how, the trackers to deliver to, and what is kept."""
 
     home: Path
     settings: Settings
     backends: tuple[BackendConfig, ...] = ()
+    retention: Policy = field(default_factory=Policy)
 
 
 def find_config(given: str | None = None) -> Path | None:
@@ -117,12 +119,13 @@ def load_config(path: Path | None) -> Config:
     tables = content.pop("backend", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{where}: write each backend as a table: [[backend]]")
-    _refuse_unknown(content, Settings.__struct_fields__, where)
+    retention = _retention(content.pop("retention", {}), where)
+    _refuse_unknown(content, (*Settings.__struct_fields__, "retention", "backend"), where)
     settings = _convert(content, Settings, where)
     _refuse_out_of_range(settings, where)
     backends = tuple(_backend(table, where, number) for number, table in enumerate(tables, 1))
     _refuse_same_names(backends, where)
-    return Config(_home(settings), settings, backends)
+    return Config(_home(settings), settings, backends, retention)
 
 
 def backend_types() -> dict[str, importlib.metadata.EntryPoint]:
@@ -156,6 +159,30 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     known = [field.encode_name for field in msgspec.structs.fields(kind.Options)]
     _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *known), here)
     return BackendConfig(name, type_name, kind, _convert(options, kind.Options, here))
+
+
+def _retention(table: Any, where: str) -> Policy:
+    here = f"{where}: [retention]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: write retention as a table: [retention]")
+    _refuse_unknown(table, Policy.__struct_fields__, here)
+    action = table.get("action", ACTIONS[0])
+    if action not in ACTIONS:
+        raise ConfigError(f"{here}: there is no action {action!r}{nearest(str(action), ACTIONS)}")
+    policy = _convert(table, Policy, here)
+    if not 0 <= policy.after_days < float("inf"):
+        raise ConfigError(f"{here}: after_days must be 0 or more, not {policy.after_days}.")
+    if policy.max_bytes is not None and policy.max_bytes <= 0:
+        raise ConfigError(
+            f"{here}: max_bytes must be a number of bytes, more than 0, not {policy.max_bytes}; "
+            "leave it out to have no budget."
+        )
+    if policy.max_bytes is not None and policy.action == "keep":
+        raise ConfigError(
+            f"{here}: max_bytes frees nothing with action 'keep'; write action = 'compress' "
+            "or 'remove'."
+        )
+    return policy
 
 
 def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from steplogd.config import Config
     from steplogd.home_disk import HomeDisk
-    from steplogd.line import Line, Pass
+    from steplogd.line import Line
+    from steplogd.passes import Pass
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0

@@ -146,6 +146,11 @@ class Spools:
         # A torn tail was looked at too, and must not keep a run open until the next sweep.
         self._read_to[run_id] = chunk.end if chunk.has_more else max(chunk.end, chunk.size)
 
+    def forget(self, run_id: str) -> None:
+        """Note that a spool is none any more, and that the next one of its name is a new one."""
+        for known in (self._checkpoints, self._read_to, self._inodes, self._restarts):
+            known.pop(run_id, None)
+
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""
         if self._unreadable.get(run_id) != reason:

@@ -7,7 +7,7 @@ spool, the run log has it all, and a backend that is added later gets it from th
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -36,7 +36,7 @@ _IS_DOUBTED: Final = (
     "EXISTS (SELECT 1 FROM doubt WHERE doubt.run_id = run.run_id AND doubt.position IS NULL)"
 )
 _FINISHED: Final = (
-    "SELECT run_no, run_id, end_ts, offset, mark, "
+    "SELECT run_no, run_id, end_ts, offset, mark, "  # noqa: S608
     f"NOT {_IS_OWED} AND {_HAS_DOCUMENT} AND NOT {_IS_DOUBTED} "
     "FROM run JOIN checkpoint USING (run_no) "
     "WHERE spooled AND end_ts IS NOT NULL"
@@ -66,6 +66,10 @@ class ArchivedSpool(msgspec.Struct, frozen=True):
     size: int
     state: State
 
+    def still_unread(self) -> ArchivedSpool:
+        """Return the same with more to be folded."""
+        return msgspec.structs.replace(self, state="unread")
+
 
 class FinishedRun(msgspec.Struct, frozen=True):
     """A run that ended and whose spool lies in `spool/`.
@@ -86,28 +90,29 @@ class FinishedRun(msgspec.Struct, frozen=True):
     is_everywhere: bool
 
 
-class Archived(msgspec.Struct, frozen=True):
+class Archived:
     """Reads and writes what is archived; safe to use from any thread."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def finished(self, after: Place, until_ts: int, count: int) -> list[FinishedRun]:
         """Return runs that ended until then, the ones that ended first, of those after a place."""
         sql = f"{_FINISHED} AND (end_ts, run_no) > (?, ?) AND end_ts <= ? ORDER BY end_ts, run_no"
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(f"{sql} LIMIT ?", (*after, until_ts, count)).fetchall()
-        return [FinishedRun(*row[:-1], bool(row[-1])) for row in rows]
+        return [_finished(row) for row in rows]
 
     def is_finished(self, run: FinishedRun) -> bool:
         """Tell whether all of this is still so."""
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(f"{_FINISHED} AND run_no = ?", (run.run_no,)).fetchone()
-        return row is not None and FinishedRun(*row[:-1], bool(row[-1])) == run
+        return row is not None and _finished(row) == run
 
     def last_number(self, run_no: int) -> int:
         """Return the number of a run's last archived spool; 0 when it has none."""
         sql = "SELECT coalesce(max(number), 0) FROM archived WHERE run_no = ?"
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             (number,) = connection.execute(sql, (run_no,)).fetchone()
         return int(number)
 
@@ -127,7 +132,7 @@ class Archived(msgspec.Struct, frozen=True):
             "WHERE state = ? AND (archived.run_no, number) > (?, ?) "
             "AND (? IS NULL OR end_ts <= ?) ORDER BY archived.run_no, number LIMIT ?"
         )
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sql, (state, *after, until_ts, until_ts, count)).fetchall()
         return [(row[0], row[1], ArchivedSpool(*row[2:])) for row in rows]
 
@@ -137,26 +142,26 @@ class Archived(msgspec.Struct, frozen=True):
             f"SELECT run_id, {_COLUMNS} FROM archived JOIN run USING (run_no) "  # noqa: S608
             "WHERE run_id IN (SELECT value FROM json_each(?))"
         )
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sql, (json.dumps(list(run_ids)),)).fetchall()
         return {(row[0], row[1]): ArchivedSpool(*row[1:]) for row in rows}
 
     def checkpoint(self, run_id: str) -> tuple[int, int, bytes]:
-        """Return a run's number, how much of its spool is folded, and the mark; zeros if unknown."""
+        """Return a run's number, how much of its spool is folded, and the mark; zeros for none."""
         sql = "SELECT run_no, offset, mark FROM run JOIN checkpoint USING (run_no) WHERE run_id = ?"
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sql, (run_id,)).fetchone()
         return (row[0], row[1], row[2]) if row else (0, 0, b"")
 
     def archive(self, run_no: int, spool: ArchivedSpool) -> None:
         """Note that a run's spool is archived; one that is made from now on begins at its start."""
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             write_archived(connection, run_no, spool)
             _set_checkpoint(connection, run_no, 0, b"")
 
     def restore(self, run_no: int, spool: ArchivedSpool) -> None:
         """Note that an archived spool is in its old place again."""
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             sql = "DELETE FROM archived WHERE run_no = ? AND number = ?"
             connection.execute(sql, (run_no, spool.number))
             _set_checkpoint(connection, run_no, spool.offset, spool.mark)
@@ -164,12 +169,12 @@ class Archived(msgspec.Struct, frozen=True):
     def settle(self, run_no: int, spool: ArchivedSpool) -> None:
         """Note what became of an archived spool; how much of it is folded stays as it is."""
         sql = "UPDATE archived SET state = ?, size = ? WHERE run_no = ? AND number = ?"
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sql, (spool.state, spool.size, run_no, spool.number))
 
     def note_absent(self, run_no: int) -> None:
         """Note that a run has no spool any more, which somebody else has taken away."""
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("UPDATE run SET spooled = 0 WHERE run_no = ?", (run_no,))
 
 
@@ -177,6 +182,11 @@ def write_archived(connection: sqlite3.Connection, run_no: int, spool: ArchivedS
     """Write how far an archived spool is folded, within the caller's transaction."""
     row = (run_no, *msgspec.structs.astuple(spool))
     connection.execute("INSERT OR REPLACE INTO archived VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _finished(row: tuple[Any, ...]) -> FinishedRun:
+    run_no, run_id, end_ts, offset, mark, is_everywhere = row
+    return FinishedRun(run_no, run_id, end_ts, offset, mark, bool(is_everywhere))
 
 
 def _set_checkpoint(connection: sqlite3.Connection, run_no: int, offset: int, mark: bytes) -> None:

@@ -11,14 +11,13 @@ import msgspec
 from steplog import values
 from steplog.store_reader import text
 from steplogd.core.state import Attempt, Changes, RunState, Task, Writer
-from steplogd.store.archived import write_archived
+from steplogd.store.archived import ArchivedSpool, write_archived
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
     from steplogd.core.state import Row
-    from steplogd.store.archived import ArchivedSpool
     from steplogd.store.database import Database
 
 MAX_EXCERPT_BYTES: Final = 4096
