@@ -94,6 +94,11 @@ class Archive:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
+    def is_taken(self, place: Place) -> bool:
+        """Tell whether anything lies where an archived spool would, compressed or not."""
+        paths = (self.path(place), self.path(place._replace(is_compressed=True)))
+        return any(os.path.lexists(path) for path in paths)
+
     def places(self) -> Iterator[Place]:
         """Go through all that is archived; remove what a kill left unfinished.
 
@@ -110,6 +115,14 @@ class Archive:
                     os.unlink(entry.path)  # noqa: PTH108  # there may be many thousands
                 elif place := _place_of(entry.name):
                     yield place
+
+    def sizes(self) -> dict[str, int]:
+        """Return the runs that have archived spools, each with 0: so much is of its spool to come.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
+        return {place.run_id: 0 for place in self.places()}
 
     def take_out(self, run_id: str, number: int, offset: int, mark: bytes) -> int:
         """Rename a spool into the archive, if nobody writes it and all its lines are folded.

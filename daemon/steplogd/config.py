@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 ENTRY_POINT_GROUP: Final = "steplog.backends"
 _COMMON_BACKEND_KEYS: Final = ("type", "name")
+_KEEP_ALL: Final = Policy()
 
 
 class ConfigError(Exception):
@@ -86,7 +87,7 @@ class Config:
     home: Path
     settings: Settings
     backends: tuple[BackendConfig, ...] = ()
-    retention: Policy = field(default_factory=Policy)
+    retention: Policy = _KEEP_ALL
 
 
 def find_config(given: str | None = None) -> Path | None:

@@ -81,7 +81,7 @@ class Follower:
         """Mark what notifications tell of, or sweep often where the kernel gives none."""
         try:
             async for run_ids in watch(self._folder, self._stop, self._make_folder):
-                self._mark(run_ids)
+                self.mark(run_ids)
                 if not run_ids:
                     self._is_all_due = True
                     await self._sweep_once()
@@ -118,8 +118,8 @@ class Follower:
             OSError: The spools cannot be listed.
         """
         sizes = await self.in_line(self._line.spools.sizes)
-        while run_ids := await self.in_line(self._line.spools.unfolded, sizes):
-            self._mark(run_ids)
+        while run_ids := await self.in_line(self._line.unfolded, sizes):
+            self.mark(run_ids)
             await self._fold_once()
         await self._end_once(everyone=True)
         leaving = await self.in_line(self._line.leaving)
@@ -136,6 +136,12 @@ class Follower:
         with anyio.move_on_after(seconds):
             await self._stop.wait()
 
+    def mark(self, run_ids: Iterable[str]) -> None:
+        """Have these runs looked at soon."""
+        self._dirty |= dict.fromkeys(run_ids)
+        if self._dirty:
+            self._has_dirty.set()
+
     def wake(self) -> None:
         """Let stages that wait for something to do look whether they should stop."""
         self._has_dirty.set()
@@ -148,7 +154,7 @@ class Follower:
 
     async def _sweep_once(self) -> None:
         try:
-            self._mark(await self.in_line(self._grown))
+            self.mark(await self.in_line(self._grown))
         except OSError as error:
             self._say_once(_UNLISTED, str(error))
         else:
@@ -157,7 +163,7 @@ class Follower:
     def _grown(self) -> list[str]:
         began = time.thread_time()
         try:
-            return self._line.spools.grown()
+            return [*self._line.unread(), *self._line.spools.grown()]
         finally:
             self._sweep_took_seconds = time.thread_time() - began
 
@@ -177,7 +183,7 @@ class Follower:
         self._say_mended(_SHORT)
         self._say_mended(_UNCOMMITTED)
         came_meanwhile, self._dirty = self._dirty, {}
-        self._mark([*done.skipped, *came_meanwhile, *done.unfinished])
+        self.mark([*done.skipped, *came_meanwhile, *done.unfinished])
         self._on_advance(done.advanced)
         if done.late:
             self._on_end()
@@ -186,7 +192,7 @@ class Follower:
         return self._disk.shortage() or self._line.run(run_ids)
 
     async def _fold_later(self, run_ids: list[str], trouble: str, reason: str) -> None:
-        self._mark(run_ids)
+        self.mark(run_ids)
         self._say_once(trouble, reason)
         await self.pause(_RETRY_SECONDS)
 
@@ -215,8 +221,3 @@ class Follower:
     def _say_mended(self, trouble: str) -> None:
         if self._troubles.pop(trouble, None) is not None:
             _log.info("what could not be done is done", trouble=trouble)
-
-    def _mark(self, run_ids: Iterable[str]) -> None:
-        self._dirty |= dict.fromkeys(run_ids)
-        if self._dirty:
-            self._has_dirty.set()

@@ -101,6 +101,19 @@ class Line:
         """Return how many runs go on."""
         return len(self._open)
 
+    def unread(self) -> list[str]:
+        """Return the runs of which archived spools are to be folded next."""
+        return self.archived.unread() if self.archived else []
+
+    def unfolded(self, sizes: dict[str, int]) -> list[str]:
+        """Return the runs that are not folded up to these sizes, and those of `unread`."""
+        return [*self.unread(), *self.spools.unfolded(sizes)]
+
+    def look_again(self, run_id: str, spool: ArchivedSpool) -> None:
+        """Have what follows be folded, of an archived spool that has grown."""
+        if self.archived:
+            self.archived.look_again(run_id, spool)
+
     def is_at_rest(self, run_id: str) -> bool:
         """Tell whether a run has ended, and nothing of it is read, or about to be."""
         is_read = self.archived is not None and self.archived.is_unread(run_id)
@@ -179,6 +192,7 @@ class Line:
             if one.chunk.has_more or one.archived:
                 done.unfinished.append(run_id)
         self._commit(folded)
+        done.unfinished += self.unread()
         done.advanced = {one.run.folded.run_no for one in folded}
         done.late = any(one.run.folded.state.status != PROCESSING for one in folded)
         return done

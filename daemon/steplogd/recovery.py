@@ -65,7 +65,7 @@ def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
         waiting.sort(key=lambda one: one.spool.number)
     for state in ("unread", "resting"):
         for run_no, run_id, spool in _all(archived, state):
-            _recover_absent(archive, archived, run_no, run_id, spool)
+            recover_absent(archive, archived, run_no, run_id, spool)
     return unread
 
 
@@ -106,9 +106,10 @@ def _is_unread(archive: Archive, archived: Archived, place: Place, spool: Archiv
     return bool(status.st_size != spool.size)
 
 
-def _recover_absent(
+def recover_absent(
     archive: Archive, archived: Archived, run_no: int, run_id: str, spool: ArchivedSpool
 ) -> None:
+    """Bring the store to what became of an archived spool, if that is not there as it was."""
     place = Place(run_id, spool.number)
     if archive.status(place):
         return

@@ -12,6 +12,8 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
+from steplogd.archive import Archive
+from steplogd.archived_spools import ArchivedSpools
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.exporter import Exporter
 from steplogd.documents import DocumentWriter
@@ -19,7 +21,9 @@ from steplogd.follow import Follower
 from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.line import Line
+from steplogd.retention import Retention
 from steplogd.shared_home import share
+from steplogd.store.archived import Archived
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
 from steplogd.store.documents import Documents
@@ -176,6 +180,7 @@ class Service:
             follower.end_runs,
             self._write_documents_forever,
             self._watch_store,
+            self._retention.keep,
             *exporters,
         ]
 
@@ -188,10 +193,17 @@ class Service:
             make_folder(spool_folder(config.home))
         database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
         self._database = database
-        take(database, lambda: dict(list_spools(spool_folder(config.home))))
+        archive, archived = Archive(config.home), Archived(database)
+        take(database, lambda: archive.sizes() | dict(list_spools(spool_folder(config.home))))
         self._cursors = Cursors(database)
         run_logs = RunLogs(database)
-        self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
+        self._line = Line(
+            config.home,
+            run_logs,
+            settings.grace_seconds,
+            settings.idle_seconds,
+            ArchivedSpools(archive, archived),
+        )
         disk = HomeDisk(config.home, settings.min_free)
         self._follower = Follower(
             config,
@@ -200,6 +212,16 @@ class Service:
             self._stop,
             on_advance=self._wake_exporters,
             on_end=lambda: self._has_ended.set(),
+        )
+        self._retention = Retention(
+            config.home,
+            config.retention,
+            archive,
+            archived,
+            self._line,
+            self._follower,
+            disk,
+            self._stop,
         )
         self._documents = DocumentWriter(config.home, Documents(database), disk)
         self._cursors.configure([(backend.name, backend.type) for backend in config.backends])

@@ -136,6 +136,13 @@ class Archived:
             rows = connection.execute(sql, (state, *after, until_ts, until_ts, count)).fetchall()
         return [(row[0], row[1], ArchivedSpool(*row[2:])) for row in rows]
 
+    def resting_bytes(self) -> int:
+        """Return how much all spools have that rest."""
+        sql = "SELECT coalesce(sum(size), 0) FROM archived WHERE state = 'resting'"
+        with self._database.reading() as connection:
+            (size,) = connection.execute(sql).fetchone()
+        return int(size)
+
     def known(self, run_ids: Collection[str]) -> dict[tuple[str, int], ArchivedSpool]:
         """Return the archived spools of these runs that the store knows, by run id and number."""
         sql = (

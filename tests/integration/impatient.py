@@ -1,0 +1,31 @@
+"""Runs `steplogd` with short rests, and if asked to, kills it at the n-th call of a function.
+
+    python -m tests.integration.impatient run --config FILE
+    KILL_AT="steplogd.archive:Archive.take_out after 1" python -m tests.integration.impatient run
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from steplogd import archivist, budget, retention
+from steplogd.__main__ import main
+from tests.integration.killer import kill_at
+
+SHORT_SECONDS = 0.05
+
+
+def run() -> None:
+    """Run it with the arguments of the process."""
+    rest_seconds = float(os.environ.get("REST_SECONDS", SHORT_SECONDS))
+    archivist.REST_SECONDS = rest_seconds  # type: ignore[misc]
+    retention.TURN_SECONDS = budget.MEASURE_SECONDS = SHORT_SECONDS  # type: ignore[misc]
+    if "KILL_AT" in os.environ:
+        place, moment, number = os.environ["KILL_AT"].split()
+        kill_at(place, moment, int(number))
+    main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run()
