@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 State = Literal["unread", "resting", "compressed", "removed"]
 """`unread`: some of it is not folded (again). `resting`: it lies there as it was, for a while."""
 
-# A dead letter that nobody asked for once more is answered for; one that is due is not yet.
+# A dead letter is answered for, but one that somebody asked for once more is not yet. What a
+# tracker may hold beyond its cursor, by doubt, is nothing that it lacks.
 _IS_OWED: Final = (
     "EXISTS (SELECT 1 FROM backend LEFT JOIN cursor ON cursor.backend = backend.name "
     "AND cursor.run_no = run.run_no WHERE place IS NOT NULL AND ("
@@ -32,12 +33,9 @@ _HAS_DOCUMENT: Final = (
     "EXISTS (SELECT 1 FROM document WHERE document.run_no = run.run_no "
     "AND document.position >= run.position AND document.revision >= run.revision)"
 )
-_IS_DOUBTED: Final = (
-    "EXISTS (SELECT 1 FROM doubt WHERE doubt.run_id = run.run_id AND doubt.position IS NULL)"
-)
 _FINISHED: Final = (
     "SELECT run_no, run_id, end_ts, offset, mark, "  # noqa: S608
-    f"NOT {_IS_OWED} AND {_HAS_DOCUMENT} AND NOT {_IS_DOUBTED} "
+    f"NOT {_IS_OWED} AND {_HAS_DOCUMENT} "
     "FROM run JOIN checkpoint USING (run_no) "
     "WHERE spooled AND end_ts IS NOT NULL"
 )

@@ -1,0 +1,283 @@
+"""Spools of finished runs, compressed and removed by a real daemon: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import DEADLINE_SECONDS, wait_until
+from tests.daemon import arrivals, configure, document, rows, serving
+from tests.lines import Scribe, append, line
+
+HERE = Path(__file__).parent
+PROGRAM = "from tests.integration.impatient import run; run()"
+COMPRESS = '[retention]\naction = "compress"\nafter_days = 0\n'
+REMOVE = COMPRESS.replace("compress", "remove")
+FILE = '[[backend]]\ntype = "file"\n'
+STEPS = 50
+
+PLACES = [
+    ("steplogd.archive:Archive.take_out", "before"),
+    ("steplogd.archive:_check_folded", "after"),
+    ("steplogd.archive:writers_of", "before"),
+    ("steplogd.archive:Archive.take_out", "after"),
+    ("steplogd.store.archived:write_archived", "after"),
+    ("steplogd.store.archived:_set_checkpoint", "after"),
+    ("steplogd.store.archived:Archived.archive", "after"),
+    ("steplogd.archivist:Archivist.finish", "before"),
+    ("steplogd.archive:compress", "before"),
+    ("steplogd.compression:_check", "before"),
+    ("steplogd.archive:compress", "after"),
+    ("steplogd.archive:Archive._sync", "before"),
+    ("steplogd.archive:Archive._sync", "after"),
+    ("steplogd.archive:Archive.compress", "after"),
+    ("steplogd.store.archived:Archived.settle", "after"),
+]
+
+
+@pytest.fixture(autouse=True)
+def paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the daemon find the tests' programs, and a backend that is not ours."""
+    root = str(HERE.parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, str(HERE / "third_party")]))
+    monkeypatch.setenv("COUNT_ROUNDS", str(home.parent / "rounds"))
+
+
+def tell(home: Path, run_id: str = "r", w: str = "a", first: int = 0) -> None:
+    """Write the spool of a run that is over: numbered lines, those of a visitor, and a torn one."""
+    a = Scribe(w)
+    begin = [a.line("open"), a.line("join", tag="t")]
+    tracks = [a.track(step=first + step, loss=step / 7) for step in range(STEPS)]
+    visitor = line("track", step=first + STEPS, task="train", values={"loss": 0.5})
+    append(home, run_id, *begin, *tracks, visitor, a.line("leave"), b'{"t":"track","va')
+
+
+def steps(home: Path, run_id: str = "r") -> list[int]:
+    """Return the steps of a run's observations, in their order."""
+    number = f"(SELECT run_no FROM run WHERE run_id = '{run_id}')"
+    sql = f"SELECT step FROM observation WHERE run_no = {number} ORDER BY position"
+    return [step for (step,) in rows(home, sql)]
+
+
+def archived(home: Path) -> list[str]:
+    """Return the names of all that is archived."""
+    return sorted(path.name for path in (home / "archive").glob("*"))
+
+
+def states(home: Path) -> list[str]:
+    """Return what became of the archived spools."""
+    return [state for (state,) in rows(home, "SELECT state FROM archived ORDER BY run_no, number")]
+
+
+def lose_store(home: Path) -> None:
+    """Delete the store."""
+    for path in home.glob("steplog.db*"):
+        path.unlink()
+
+
+def log_of(home: Path, event: str) -> list[dict[str, Any]]:
+    """Return what the daemon said of an event."""
+    said = (home.parent / f"{home.name}.log").read_text().splitlines()
+    return [entry for entry in map(json.loads, said) if entry["event"] == event]
+
+
+def impatiently(home: Path, config: str) -> Any:
+    """Serve with short rests."""
+    return serving(home, "run", "--config", config, program=PROGRAM)
+
+
+def test_a_finished_run_is_compressed_and_its_run_log_stays(home: Path) -> None:
+    """What lies in the archive is the spool, byte for byte; the journal names the run."""
+    config = configure(home, COMPRESS)
+    tell(home)
+    spool = (home / "spool" / "r.jsonl").read_bytes()
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["compressed"])
+    (said,) = log_of(home, "spool compressed")
+
+    assert list((home / "spool").iterdir()) == []
+    assert gzip.decompress((home / "archive" / "r.1.jsonl.gz").read_bytes()) == spool
+    assert steps(home) == list(range(STEPS + 1))
+    assert (said["run"], said["action"], said["bytes_before"]) == ("r", "compress", len(spool))
+    assert (home / "archive" / "r.1.jsonl.gz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_finished_run_is_removed_and_its_run_log_stays(home: Path) -> None:
+    """So do its document, and what is told of it."""
+    config = configure(home, REMOVE)
+    tell(home)
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["removed"])
+
+    assert archived(home) == list((home / "spool").iterdir()) == []
+    assert steps(home) == list(range(STEPS + 1))
+    assert len(document(home, "r")["steps"]["train"]["user_defined_metrics"]["loss"]) == STEPS + 1
+
+
+@pytest.mark.parametrize("is_store_lost", [False, True])
+@pytest.mark.parametrize(("place", "moment"), PLACES)
+def test_killed_at_any_step_nothing_is_lost_or_comes_twice(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: str, is_store_lost: bool
+) -> None:
+    """Nor what somebody appends before the next daemon starts; the store may be gone, too."""
+    config = configure(home, COMPRESS)
+    tell(home)
+    monkeypatch.setenv("KILL_AT", f"{place} {moment} 1")
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "run", "--config", config],
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    monkeypatch.delenv("KILL_AT")
+    append(home, "r", b"\n", Scribe("late").track(step=STEPS + 1))
+    if is_store_lost:
+        lose_store(home)
+    with impatiently(home, config):
+        wait_until(lambda: len(steps(home)) == STEPS + 2 and set(states(home)) == {"compressed"})
+        wait_until(lambda: not list((home / "spool").iterdir()))
+
+    assert killed.returncode == -9, killed.stderr
+    assert steps(home) == list(range(STEPS + 2))
+    assert rows(home, "SELECT repeated, gaps, status FROM run") == [(0, 0, "SUCCESS")]
+    lose_store(home)
+    with impatiently(home, config):
+        wait_until(lambda: len(steps(home)) == STEPS + 2)
+    assert steps(home) == list(range(STEPS + 2))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_around_a_removal_the_run_log_is_whole(
+    home: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The next daemon sees that the spool is gone, and says so in the store."""
+    config = configure(home, REMOVE)
+    tell(home)
+    monkeypatch.setenv("KILL_AT", f"steplogd.archive:Archive.remove {moment} 1")
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, "run", "--config", config],
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    monkeypatch.delenv("KILL_AT")
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["removed"])
+
+    assert steps(home) == list(range(STEPS + 1))
+
+
+@pytest.mark.parametrize("table", [COMPRESS, REMOVE])
+def test_a_run_that_is_joined_again_goes_on(home: Path, table: str) -> None:
+    """In a new spool, which is archived in its turn; the run log has both."""
+    config = configure(home, table)
+    done = "compressed" if table == COMPRESS else "removed"
+    tell(home)
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == [done])
+        tell(home, w="b", first=STEPS + 1)
+        wait_until(lambda: states(home) == [done, done])
+
+    assert steps(home) == list(range(2 * STEPS + 2))
+    assert rows(home, "SELECT status, repeated, gaps, malformed FROM run") == [("SUCCESS", 0, 0, 0)]
+    assert "read anew" not in (home.parent / "home.log").read_text()
+
+
+def arrived(home: Path) -> list[int]:
+    """Return the steps that the backend got, in their order."""
+    return [
+        lines["step"] for lines in arrivals(home / "arrived.jsonl") if lines.get("step") is not None
+    ]
+
+
+def rounds(home: Path) -> int:
+    """Return how often the daemon has looked what is to be archived."""
+    path = home.parent / "rounds"
+    return path.stat().st_size if path.exists() else 0
+
+
+def test_a_lost_store_is_folded_again_from_the_archive(home: Path) -> None:
+    """In the order of the spools, and once; no tracker gets anything again."""
+    config = configure(home, f"{COMPRESS}{FILE}reads = true\n")
+    tell(home)
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["compressed"])
+        tell(home, w="b", first=STEPS + 1)
+        wait_until(lambda: states(home) == ["compressed"] * 2)
+    before = document(home, "r")
+    lose_store(home)
+    append(home, "r", Scribe("c").track(step=2 * STEPS + 2))
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["compressed"] * 3)
+        wait_until(lambda: len(arrived(home)) == 2 * STEPS + 3)
+
+    assert steps(home) == list(range(2 * STEPS + 3))
+    assert arrived(home) == list(range(2 * STEPS + 3))
+    assert before["steps"]["train"]["attempts"] == document(home, "r")["steps"]["train"]["attempts"]
+
+
+def test_a_line_that_comes_late_to_an_archived_spool_counts_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from an `echo >>` that had opened it when it was renamed; it rests for that."""
+    monkeypatch.setenv("REST_SECONDS", "1")
+    config = configure(home, COMPRESS)
+    tell(home)
+    with impatiently(home, config):
+        wait_until(lambda: archived(home) == ["r.1.jsonl"])
+        with (home / "archive" / "r.1.jsonl").open("ab") as late:
+            late.write(b"\n" + line("track", step=STEPS + 1, values={"loss": 1.0}))
+            late.flush()
+            wait_until(lambda: len(steps(home)) == STEPS + 2)
+            late.write(line("track", step=STEPS + 2, values={"loss": 1.0}))
+        wait_until(lambda: states(home) == ["compressed"])
+        assert steps(home) == list(range(STEPS + 3))
+    lose_store(home)
+    with impatiently(home, config):
+        wait_until(lambda: len(steps(home)) == STEPS + 3)
+
+    assert steps(home) == list(range(STEPS + 3))
+
+
+def test_a_spool_that_a_shell_has_open_without_a_lock_stays(home: Path) -> None:
+    """The kernel tells; what the shell writes later is in the run log, and then it is archived."""
+    config = configure(home, f"idle_seconds = 0.1\n{COMPRESS}")
+    append(home, "r", line("track", step=0, values={"loss": 1.0}))
+    shell = (home / "spool" / "r.jsonl").open("ab", buffering=0)
+    with shell, impatiently(home, config):
+        wait_until(lambda: [(1,)] == rows(home, "SELECT 1 FROM run WHERE status = 'SUCCESS'"))
+        append(home, "other", line("track", step=0, values={"loss": 1.0}))
+        wait_until(lambda: states(home) == ["compressed"])
+        assert archived(home) == ["other.1.jsonl.gz"]
+        shell.write(line("track", step=1, values={"loss": 1.0}))
+        wait_until(lambda: steps(home) == [0, 1])
+        shell.close()
+        wait_until(lambda: archived(home) == ["other.1.jsonl.gz", "r.1.jsonl.gz"])
+
+    assert steps(home) == [0, 1]
+
+
+def test_a_backend_that_is_behind_keeps_the_spool(home: Path) -> None:
+    """Until it has acknowledged all; a run that it has is archived meanwhile."""
+    config = configure(home, COMPRESS)
+    tell(home, "early")
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["compressed"])
+    hanging = configure(home, f"{COMPRESS}{FILE}hangs = true\n")
+    tell(home)
+    with impatiently(home, hanging):
+        wait_until(lambda: (home / "runs" / "r.json").exists())
+        seen = rounds(home)
+        wait_until(lambda: rounds(home) > seen + 20)
+        assert (home / "spool" / "r.jsonl").exists()
+    with impatiently(home, configure(home, f"{COMPRESS}{FILE}")):
+        wait_until(lambda: states(home) == ["compressed"] * 2)
+
+    assert len(arrived(home)) == 2 * (STEPS + 1)
