@@ -116,7 +116,7 @@ def test_a_finished_run_is_removed_and_its_run_log_stays(home: Path) -> None:
     with impatiently(home, config):
         wait_until(lambda: states(home) == ["removed"])
 
-    assert archived(home) == list((home / "spool").iterdir()) == []
+    assert [*archived(home), *(home / "spool").iterdir()] == []
     assert steps(home) == list(range(STEPS + 1))
     assert len(document(home, "r")["steps"]["train"]["user_defined_metrics"]["loss"]) == STEPS + 1
 
