@@ -7,7 +7,8 @@ once, into `archive/`, and there it may be written to for a while. That is how n
    `LOCK_EX` without waiting, sees that all whole lines are folded (by size, and by the mark of the
    checkpoint), renames the spool to `archive/RUN.NUMBER.jsonl`, and frees the lock. Who had the
    lock keeps his spool; who opened it and waits for the lock finds that the name leads elsewhere by
-   then, and opens anew; who comes later makes a new spool.
+   then, and opens anew; who comes later makes a new spool. Where several users share the home, a
+   link tells whose the run is: else its name would be free for anybody.
 2. Writers without a lock (`echo >>`) may have the file open. The kernel tells, by granting or
    refusing a lease, whether anybody has; if so, the file gets its old name back, unless there is a
    new spool by then. Not before the rename, as a lease keeps those who come from opening the file.
@@ -35,7 +36,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from steplog.decoding import complete
 from steplog.events import MAX_LINE_BYTES
-from steplog.home import archive_folder, is_shared, make_folder, spool_path
+from steplog.home import (
+    archive_folder,
+    is_shared,
+    make_folder,
+    owner_mark,
+    run_owner,
+    spool_path,
+)
 from steplog.names import check_run_id
 from steplogd.compression import CompressedSpool, compress
 from steplogd.intake.tail import MARK_BYTES, mark_of, opened
@@ -148,6 +156,7 @@ class Archive:
                 size = _check_folded(fd, offset, mark)
                 if not os.path.samestat(source.lstat(), status):
                     raise NotNow("it was replaced just now")
+                _mark_owner(source, status.st_uid)
                 source.rename(self.path(place))
             if writers_of(fd) == "somebody" and self.put_back(place):
                 raise NotNow("somebody has it open to write to it")
@@ -276,6 +285,15 @@ def _locked(fd: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _mark_owner(spool: Path, uid: int) -> None:
+    """Let nobody else take a run by its name, which is free from now on."""
+    if not is_shared(spool.parent) or run_owner(spool) == str(uid):
+        return
+    mark = owner_mark(spool)
+    mark.unlink(missing_ok=True)  # somebody else may have made one
+    mark.symlink_to(str(uid))
 
 
 def _check_folded(fd: int, offset: int, mark: bytes) -> int:

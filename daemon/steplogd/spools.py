@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from steplog.events import Malformed
-from steplog.home import spool_folder, spool_path
+from steplog.home import is_anothers, spool_folder, spool_path
 from steplogd.complaints import Complaints
 from steplogd.intake.tail import read_chunk, scan
 
@@ -130,6 +130,9 @@ class Spools:
                 return None
             notices = [Malformed(offset=offset, line=b"", reason=REPLACED)]
             chunk = read_chunk(self.path(run_id), 0)
+        if chunk.offset == 0 and is_anothers(self.path(run_id), chunk.owner):
+            self.refuse(run_id, "the run is another user's, whose spool was archived")
+            return None
         if chunk.lines or notices:
             return chunk, notices
         self.note_folded(run_id, chunk)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from steplog.home import (
     SPOOL_MODE,
     document_path,
+    is_anothers,
     is_ours,
     is_shared,
     is_taken,
@@ -106,6 +107,8 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
         OSError: It cannot be opened, or is no regular file.
     """
     path = spool_path(home, check_run_id(run_id))
+    if is_anothers(path, os.geteuid()):
+        raise _taken(path)
     try:
         return _open(path, exclusive=exclusive)
     except OSError as error:

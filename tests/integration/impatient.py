@@ -34,7 +34,7 @@ def _count(path: str) -> None:
 def run() -> None:
     """Run it with the arguments of the process."""
     rest_seconds = float(os.environ.get("REST_SECONDS", SHORT_SECONDS))
-    archivist.REST_SECONDS = rest_seconds  # type: ignore[misc]
+    archivist.REST_SECONDS = archivist.LONG_REST_SECONDS = rest_seconds  # type: ignore[misc]
     retention.TURN_SECONDS = budget.MEASURE_SECONDS = SHORT_SECONDS  # type: ignore[misc]
     turned_down.TurnedDown.add.__defaults__ = (SHORT_SECONDS,)
     if "COUNT_ROUNDS" in os.environ:

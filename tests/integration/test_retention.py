@@ -41,6 +41,9 @@ PLACES = [
     ("steplogd.store.archived:Archived.settle", "after"),
 ]
 
+LOST_AT = [PLACES[2], PLACES[11], PLACES[13]]
+"""Renamed and not told; compressed and still there as it was; compressed and not told."""
+
 
 @pytest.fixture(autouse=True)
 def paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +124,10 @@ def test_a_finished_run_is_removed_and_its_run_log_stays(home: Path) -> None:
     assert len(document(home, "r")["steps"]["train"]["user_defined_metrics"]["loss"]) == STEPS + 1
 
 
-@pytest.mark.parametrize("is_store_lost", [False, True])
-@pytest.mark.parametrize(("place", "moment"), PLACES)
+@pytest.mark.parametrize(
+    ("place", "moment", "is_store_lost"),
+    [*((*place, False) for place in PLACES), *((*place, True) for place in LOST_AT)],
+)
 def test_killed_at_any_step_nothing_is_lost_or_comes_twice(
     home: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: str, is_store_lost: bool
 ) -> None:

@@ -50,6 +50,7 @@ class Chunk(msgspec.Struct, frozen=True):
         modified_ts: When the spool was last appended to, in microseconds since the epoch.
         size: The whole spool's, in bytes.
         inode: The file's number, by which one that took its place is told from it.
+        owner: The number of the user whose file it is.
         before: The bytes that lie just before them, `MARK_BYTES` at most.
         has_more: Whether more than this could have been read.
     """
@@ -61,6 +62,7 @@ class Chunk(msgspec.Struct, frozen=True):
     inode: int = 0
     before: bytes = b""
     has_more: bool = False
+    owner: int = -1
 
     @property
     def end(self) -> int:
@@ -102,8 +104,16 @@ def read_chunk(path: Path, offset: int) -> Chunk:
         data = os.pread(fd, known + min(there, CHUNK_BYTES), offset - known)
     before, data = data[:known], data[known:]
     whole, has_more = whole_lines(data)
-    modified_ts = status.st_mtime_ns // 1000
-    return Chunk(data[:whole], offset, modified_ts, status.st_size, status.st_ino, before, has_more)
+    return Chunk(
+        lines=data[:whole],
+        offset=offset,
+        modified_ts=status.st_mtime_ns // 1000,
+        size=status.st_size,
+        inode=status.st_ino,
+        before=before,
+        has_more=has_more,
+        owner=status.st_uid,
+    )
 
 
 def whole_lines(data: bytes) -> tuple[int, bool]:
