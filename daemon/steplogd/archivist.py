@@ -138,6 +138,7 @@ class Archivist:
             raise Grown
         if action == "keep" or not self._has_rested(place, status.st_ctime, now):
             return None
+        may_go_on()
         if action == "compress":
             size = self._archive.compress(place, spool.size, may_go_on)
             self._archived.settle(run_no, replace(spool, state="compressed", size=size))

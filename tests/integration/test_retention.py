@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+import steplog
 from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.daemon import arrivals, configure, document, rows, serving
+from tests.disks import MEBIBYTE, fill, mounted_or_skipped
 from tests.lines import Scribe, append, line
 
 HERE = Path(__file__).parent
@@ -85,10 +88,10 @@ def lose_store(home: Path) -> None:
         path.unlink()
 
 
-def log_of(home: Path, event: str) -> list[dict[str, Any]]:
-    """Return what the daemon said of an event."""
+def log_of(home: Path, event: str | None) -> list[dict[str, Any]]:
+    """Return what the daemon said of an event, or all."""
     said = (home.parent / f"{home.name}.log").read_text().splitlines()
-    return [entry for entry in map(json.loads, said) if entry["event"] == event]
+    return [entry for entry in map(json.loads, said) if event in (entry["event"], None)]
 
 
 def impatiently(home: Path, config: str) -> Any:
@@ -280,9 +283,107 @@ def test_a_backend_that_is_behind_keeps_the_spool(home: Path) -> None:
     with impatiently(home, hanging):
         wait_until(lambda: (home / "runs" / "r.json").exists())
         seen = rounds(home)
-        wait_until(lambda: rounds(home) > seen + 20)
+        wait_until(lambda: rounds(home) > seen + 5)
         assert (home / "spool" / "r.jsonl").exists()
     with impatiently(home, configure(home, f"{COMPRESS}{FILE}")):
         wait_until(lambda: states(home) == ["compressed"] * 2)
 
     assert len(arrived(home)) == 2 * (STEPS + 1)
+
+
+def large(home: Path, run_id: str) -> None:
+    """Write the spool of a run that is over, and that takes a megabyte."""
+    a = Scribe()
+    texts = [a.line("track", step=step, values={"text": "x" * 250_000}) for step in range(4)]
+    append(home, run_id, a.line("open"), a.line("join"), *texts, a.line("leave"))
+
+
+def test_a_budget_takes_the_runs_that_ended_first_and_no_more(home: Path) -> None:
+    """Long before their time."""
+    names = ["first", "second", "third"]
+    with impatiently(home, configure(home)):
+        for name in names:
+            large(home, name)
+            wait_until((home / "runs" / f"{name}.json").exists)
+    taken = sum(path.stat().st_blocks * 512 for path in home.rglob("*"))
+    table = f'[retention]\naction = "remove"\nmax_bytes = {taken - 1_300_000}\n'
+    with impatiently(home, configure(home, table)):
+        wait_until(lambda: states(home) == ["removed"] * 2)
+        seen = rounds(home)
+        wait_until(lambda: rounds(home) > seen + 5)
+
+    assert [path.stem for path in (home / "spool").iterdir()] == ["third"]
+    assert log_of(home, "home is within max_bytes again") == []
+
+
+def test_a_budget_that_cannot_be_met_is_said_once(home: Path) -> None:
+    """When all has gone that may; then compressed ones go, too, where spools may be removed."""
+    large(home, "r")
+    with impatiently(home, configure(home, COMPRESS)):
+        wait_until(lambda: states(home) == ["compressed"])
+    with impatiently(home, configure(home, '[retention]\naction = "remove"\nmax_bytes = 1\n')):
+        wait_until(lambda: states(home) == ["removed"])
+        seen = rounds(home)
+        wait_until(lambda: rounds(home) > seen + 5)
+    said = [entry for entry in log_of(home, None) if "max_bytes" in entry["event"]]
+
+    assert archived(home) == []
+    assert [entry["level"] for entry in said] == ["warning"]
+
+
+def test_nothing_is_compressed_on_a_disk_that_is_short(home: Path) -> None:
+    """That is said once; the spool lies as it was until there is room, and then it is done."""
+    disk = home.parent / "disk"
+    with mounted_or_skipped(disk, "tmpfs", 16 * MEBIBYTE):
+        place = disk / "home"
+        tell(place)
+        with impatiently(place, configure(place)):
+            wait_until((place / "runs" / "r.json").exists)
+        filler = fill(disk, 2 * MEBIBYTE)
+        with impatiently(place, configure(place, f"min_free = {4 * MEBIBYTE}\n{COMPRESS}")):
+            wait_until(lambda: archived(place) == ["r.1.jsonl"])
+            seen = rounds(place)
+            wait_until(lambda: rounds(place) > seen + 5)
+            assert archived(place) == ["r.1.jsonl"]
+            filler.unlink()
+            wait_until(lambda: states(place) == ["compressed"])
+        (said,) = log_of(place, "spools cannot be archived, trying again")
+
+        assert "min_free" in said["reason"]
+        assert steps(place) == list(range(STEPS + 1))
+
+
+def test_a_document_that_tells_more_than_a_new_store_is_kept(home: Path) -> None:
+    """Of a run whose spool was removed, and that somebody joined again after the store was lost."""
+    config = configure(home, REMOVE)
+    tell(home)
+    with impatiently(home, config):
+        wait_until(lambda: states(home) == ["removed"])
+    before = document(home, "r")
+    lose_store(home)
+    with impatiently(home, config):
+        with steplog.start_run("r") as run:
+            run.track_this(step=STEPS + 1, loss=1.0)
+        wait_until(lambda: states(home) == ["removed"])
+    (kept,) = (home / "runs").glob("r.before-*.json")
+
+    assert json.loads(kept.read_text()) == before
+    assert steps(home) == [STEPS + 1]
+
+
+def test_a_run_that_somebody_is_in_stays(home: Path) -> None:
+    """And so it does when it ended while a writer holds the lock: its lines are folded."""
+    config = configure(home, COMPRESS)
+    tell(home)
+    with (home / "spool" / "r.jsonl").open("ab", buffering=0) as writer, impatiently(home, config):
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        wait_until((home / "runs" / "r.json").exists)
+        seen = rounds(home)
+        wait_until(lambda: rounds(home) > seen + 5)
+        assert archived(home) == []
+        writer.write(b"\n" + line("track", step=STEPS + 1, values={"loss": 1.0}))
+        wait_until(lambda: len(steps(home)) == STEPS + 2)
+        writer.close()
+        wait_until(lambda: states(home) == ["compressed"])
+
+    assert steps(home) == list(range(STEPS + 2))
