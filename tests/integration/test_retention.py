@@ -342,8 +342,8 @@ def test_nothing_is_compressed_on_a_disk_that_is_short(home: Path) -> None:
         filler = fill(disk, 2 * MEBIBYTE)
         with impatiently(place, configure(place, f"min_free = {4 * MEBIBYTE}\n{COMPRESS}")):
             wait_until(lambda: archived(place) == ["r.1.jsonl"])
-            seen = rounds(place)
-            wait_until(lambda: rounds(place) > seen + 5)
+            seen = rounds(home)
+            wait_until(lambda: rounds(home) > seen + 5)
             assert archived(place) == ["r.1.jsonl"]
             filler.unlink()
             wait_until(lambda: states(place) == ["compressed"])
