@@ -28,11 +28,9 @@ and by the mark of the checkpoint, and brings the store to it before anything is
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import signal
 import stat
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from steplog.decoding import complete
 from steplog.events import MAX_LINE_BYTES
@@ -47,23 +45,18 @@ from steplog.home import (
 from steplog.names import check_run_id
 from steplogd.compression import CompressedSpool, compress
 from steplogd.intake.tail import MARK_BYTES, mark_of, opened
+from steplogd.writers import NotNow, locked, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Writers = Literal["somebody", "nobody", "unknown"]
-"""Whether anybody has a file open to write to it: not known of another user's file, without the
-capability CAP_LEASE, nor on a file system without leases."""
+    from steplogd.writers import Writers
 
 _SUFFIX: Final = ".jsonl"
 _COMPRESSED_SUFFIX: Final = ".jsonl.gz"
 _UNFINISHED_SUFFIX: Final = ".tmp"
 _MOST_TORN_BYTES: Final = 4 * MAX_LINE_BYTES
-
-
-class NotNow(Exception):  # it is a state of affairs, not a mistake
-    """A spool has to stay where it is for now; the text says why."""
 
 
 class Place(NamedTuple):
@@ -152,7 +145,7 @@ class Archive:
         make_folder(self._folder)
         source, place = spool_path(self._home, run_id), Place(run_id, number)
         with opened(source) as (fd, status):
-            with _locked(fd):
+            with locked(fd):
                 size = _check_folded(fd, offset, mark)
                 if not os.path.samestat(source.lstat(), status):
                     raise NotNow("it was replaced just now")
@@ -192,7 +185,7 @@ class Archive:
         """Tell whether anybody may still write to an archived spool; raises as `read_chunk`."""
         with opened(self.path(place)) as (fd, _):
             try:
-                with _locked(fd):
+                with locked(fd):
                     return writers_of(fd)
             except NotNow:
                 return "somebody"
@@ -251,40 +244,6 @@ class Archive:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def writers_of(fd: int) -> Writers:
-    """Ask the kernel whether anybody has a file open to write to it.
-
-    It grants a read lease only where nobody has. Who opens the file while we have it, which nobody
-    can who does not know its new name, waits until it is given back, some microseconds later.
-
-    Args:
-        fd: The file, opened to read.
-    """
-    try:
-        # The signal when somebody opens it meanwhile would end us, were it the usual one.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return "somebody"
-    except OSError:
-        return "unknown"
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return "nobody"
-
-
-@contextlib.contextmanager
-def _locked(fd: int) -> Iterator[None]:
-    """Hold the lock that writers share, for some microseconds: they wait for it, but not long."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise NotNow("a writer holds its lock") from None
-    try:
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _mark_owner(spool: Path, uid: int) -> None:

@@ -80,6 +80,11 @@ class ArchivedSpools:
             return chunk, after if not chunk.has_more else after.still_unread()
         return None
 
+    def give_up(self, run_id: str) -> None:
+        """Read no more of a run's, until the next start."""
+        while run_id in self._unread:
+            self._pass_over(run_id)
+
     def is_last(self, run_id: str, spool: ArchivedSpool) -> bool:
         """Tell whether nothing is left to be folded of a run's once this is."""
         return spool.state != "unread" and len(self._unread[run_id]) == 1

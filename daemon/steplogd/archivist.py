@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from steplog.home import spool_folder
-from steplogd.archive import NotNow, Place
+from steplogd.archive import Place
 from steplogd.recovery import recover_absent
 from steplogd.store.archived import ArchivedSpool
 from steplogd.store.database import StoreError
+from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

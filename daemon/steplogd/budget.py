@@ -11,6 +11,7 @@ from steplogd.core.retention import excess
 from steplogd.home_size import taken_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from steplogd.archivist import Done
@@ -29,10 +30,12 @@ class Budget:
     Args:
         home: What is measured.
         archived: The store, which knows what waits to be freed.
+        is_stopping: Tells whether to stop.
     """
 
-    def __init__(self, home: Path, archived: Archived) -> None:
+    def __init__(self, home: Path, archived: Archived, is_stopping: Callable[[], bool]) -> None:
         self._home = home
+        self._is_stopping = is_stopping
         self._archived = archived
         self.taken_bytes = 0
         self._resting_bytes = 0
@@ -49,7 +52,7 @@ class Budget:
             return 0
         began = time.monotonic()
         if began >= self._measure_at:
-            self.taken_bytes = taken_bytes(self._home)
+            self.taken_bytes = taken_bytes(self._home, self._is_stopping)
             self._resting_bytes = self._archived.resting_bytes()
             now = time.monotonic()
             self._measure_at = now + max(MEASURE_SECONDS, _REST * (now - began))

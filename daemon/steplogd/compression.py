@@ -59,6 +59,8 @@ def compress(source: Path, target: Path, may_go_on: Callable[[], None]) -> int:
             os.fsync(fd)
             file.seek(0)
             _check(file.read, size, checksum, str(target), may_go_on)
+            for read in (spool, fd):  # nobody needs them soon, and tasks need the memory
+                os.posix_fadvise(read, 0, 0, os.POSIX_FADV_DONTNEED)
             os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
     except BaseException:
         target.unlink(missing_ok=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from steplogd.archive import NotNow, Place
+from steplogd.archive import Place
 from steplogd.archivist import Grown
+from steplogd.complaints import Complaints
 from steplogd.store.archived import START
 from steplogd.turned_down import LONG_SECONDS
+from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 """How many are looked at in a round."""
 
+_NOT_ITS_FAULT: Final = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EXDEV),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+"""What an error says that every other spool would meet, too."""
+
 _END_OF_TIMES: Final = 2**63 - 1
 
 _log = structlog.get_logger()
@@ -34,7 +43,7 @@ class Stopped(Exception):  # it is a state of affairs, not a mistake
 
 
 class Short(Exception):
-    """The disk has no room for what is compressed; the text says so."""
+    """The disk has no room for what is compressed, or is not to be written; the text says so."""
 
 
 class Freeing:
@@ -66,6 +75,7 @@ class Freeing:
         self._is_stopping = is_stopping
         self._after_resting = self._after_compressed = START
         self._done: list[Done] = []
+        self._complaints = Complaints()
         self.is_turn_over = False
 
     def finish_page(
@@ -96,6 +106,8 @@ class Freeing:
             except Short as error:
                 shortage, policy = str(error), _only_looking(policy)
         self.is_turn_over = len(page) < PAGE
+        if self.is_turn_over:
+            self._complaints.begin_anew()
         self._after_resting = START if self.is_turn_over else _end_of(page)
         return late, shortage
 
@@ -124,10 +136,16 @@ class Freeing:
                 self.turn_down(run_id, error)
 
     def turn_down(self, run_id: str, error: OSError) -> None:
-        """Leave a run alone for long, and say so."""
+        """Leave a run alone for long, and say so.
+
+        Raises:
+            Short: It is not that run's fault.
+        """
+        if error.errno in _NOT_ITS_FAULT:
+            raise Short(error.strerror) from error
         self._turned_down.add(run_id, LONG_SECONDS)
         reason = error.strerror or str(error)
-        _log.warning("spool cannot be archived", run=run_id, reason=reason)
+        self._complaints.say("spool cannot be archived", run_id, reason=reason)
 
     def say_done(self) -> bool:
         """Say in one line what was done since this was called last; return whether anything was."""
@@ -150,8 +168,6 @@ class Freeing:
         except NotNow:
             self._turned_down.add(place.run_id)
         except OSError as error:
-            if shortage := self._disk.shortage():
-                raise Short(shortage) from error
             self.turn_down(place.run_id, error)
         else:
             if done is not None:

@@ -83,7 +83,6 @@ class Line:
         self._failed: set[str] = set()
         self.held: set[str] = set()
         self._too_large: set[str] = set()
-        self._complained_of: set[str] = set()
         self._rounds = Rounds()
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
@@ -140,7 +139,7 @@ class Line:
             if len(run_ids) == 1:
                 if run_ids[0] not in self.spools.unreadable():
                     self._run_logs.check_sound()  # what nobody could have written is a broken store
-                self.spools.refuse(run_ids[0], f"steplogd has a defect, report it: {error!r}")
+                self._give_up(run_ids[0], f"steplogd has a defect, report it: {error!r}")
                 return Pass()
             return together([self.run([run_id]) for run_id in run_ids])
 
@@ -232,8 +231,13 @@ class Line:
 
     def _is_too_large(self, run_id: str) -> bool:
         if run_id in self._too_large:
-            self.spools.refuse(run_id, _TOO_MANY)
+            self._give_up(run_id, _TOO_MANY)
         return run_id in self._too_large
+
+    def _give_up(self, run_id: str, reason: str) -> None:
+        self.spools.refuse(run_id, reason)
+        if self.archived:
+            self.archived.give_up(run_id)
 
     def _take_up(self, run_id: str) -> OpenRun:
         run = self._ended.take(run_id)
@@ -260,7 +264,7 @@ class Line:
         self._run_logs.commit((one.run.folded, one.changes) for one in folded)
         for one in folded:
             self._failed.discard(one.run_id)
-            self._complain_of_set_aside(one)
+            self.spools.complaints.say_set_aside(one.run_id, one.changes.set_aside)
             one.run.folded.archived = None
             if self.archived and one.archived:
                 self.archived.note_folded(one.run_id, one.archived)
@@ -269,20 +273,6 @@ class Line:
             if one.run.folded.state.status != PROCESSING:
                 self._open.pop(one.run_id, None)
                 self._ended.keep(one.run_id, one.run, one.run.fold.weight)
-
-    def _complain_of_set_aside(self, folded: Folded) -> None:
-        """Say once of each run that something was set aside, and when its spool is another."""
-        for malformed in folded.changes.set_aside[:1]:
-            if malformed.line and folded.run_id in self._complained_of:
-                return
-            self._complained_of.add(folded.run_id)
-            self.spools.complaints.say(
-                "line set aside" if malformed.line else "spool is read anew",
-                folded.run_id,
-                offset=malformed.offset,
-                reason=malformed.reason[:200],
-                look=f"steplog show {folded.run_id} --set-aside",
-            )
 
     def _has_ended(self, run_id: str, run: OpenRun, now: float, wall_now: float) -> bool:
         if self.archived and self.archived.is_unread(run_id):

@@ -19,15 +19,15 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import spool_path
-from steplogd.archive import NotNow
 from steplogd.archivist import Archivist
 from steplogd.budget import Budget
 from steplogd.clock import WallClock
 from steplogd.core.retention import Policy, Spooled, chosen
-from steplogd.freeing import PAGE, Freeing, Stopped
+from steplogd.freeing import PAGE, Freeing, Short, Stopped
 from steplogd.store.archived import START
 from steplogd.store.database import StoreError, StoreUnusable
 from steplogd.turned_down import TurnedDown
+from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Retention:
         self._follower = follower
         self._stop = stop
         self._archivist = Archivist(home, archive, archived, line)
-        self._budget = Budget(home, archived)
+        self._budget = Budget(home, archived, stop.is_set)
         self._turned_down = TurnedDown()
         self._freeing = Freeing(
             self._archivist, archived, self._budget, disk, self._turned_down, stop.is_set
@@ -128,7 +128,7 @@ class Retention:
             raise
         except Stopped:
             return False
-        except (StoreError, OSError) as error:
+        except (StoreError, Short) as error:
             self._freeing.is_turn_over = True
             self._say_once(str(error))
             return False

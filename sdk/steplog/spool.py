@@ -48,7 +48,8 @@ them, as daemons do, opens files of its own with the lowest numbers, and our lin
 these."""
 
 _OPENINGS: Final = 5
-"""How often a spool is opened that is taken away just then, before that is an error."""
+"""How often a spool is opened that is taken away just then; where it looks so for ever, the file
+system numbers a file differently each time, and then the last one is good enough."""
 
 _PROPOSALS: Final = 50
 _STAND_INS: Final = 5
@@ -144,16 +145,17 @@ def open_chosen_spool(home: Path, run_id: str) -> tuple[str, int]:
 
 
 def _open(path: Path, *, exclusive: bool) -> int:
-    for _ in range(_OPENINGS):
-        fd = _open_file(path, exclusive=exclusive)
+    left = 1 if exclusive else _OPENINGS  # nobody takes away what is new and empty
+    while True:
+        fd, left = _open_file(path, exclusive=exclusive), left - 1
         try:
-            if _prepare(fd, path):
+            if _prepare(fd, path) or not left:
+                _end_torn_tail(fd)
                 return fd
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
-    raise OSError(errno.EAGAIN, "is taken away as often as it is made", str(path))
 
 
 def _open_file(path: Path, *, exclusive: bool) -> int:
@@ -253,7 +255,7 @@ def _taken(path: Path) -> SpoolTaken:
 
 
 def _prepare(fd: int, path: Path) -> bool:
-    """Lock a spool and end its torn tail; False when it was taken away before it was locked.
+    """Lock a spool; return False when it was taken away before that.
 
     A daemon takes a spool away that nobody has locked, and then who comes next makes a new one:
     with the lock in hand, what the path leads to stays there.
@@ -268,18 +270,16 @@ def _prepare(fd: int, path: Path) -> bool:
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
     lock(fd)
-    if not _leads_to(path, status):
-        return False
-    if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
-        os.write(fd, b"\n")
-    return True
-
-
-def _leads_to(path: Path, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), status)
     except FileNotFoundError:
         return False
+
+
+def _end_torn_tail(fd: int) -> None:
+    size = os.fstat(fd).st_size
+    if size and os.pread(fd, 1, size - 1) != b"\n":
+        os.write(fd, b"\n")
 
 
 def lock(fd: int) -> bool:

@@ -168,3 +168,16 @@ def test_a_spool_that_is_taken_away_before_it_is_locked_is_left(
 
     assert away.read_bytes() == _LINE
     assert path.read_bytes() == b'{"t":"lost","count":1}\n'
+
+
+def test_a_file_system_that_numbers_a_file_anew_each_time_is_put_up_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks as if it were taken away for ever is used all the same."""
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    append_line(home, "r", _LINE)
+    run_id, fd = open_new_spool(home)
+    os.close(fd)
+
+    assert spool_path(home, "r").read_bytes() == _LINE
+    assert spools(home) == sorted(["r", run_id])
