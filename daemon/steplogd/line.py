@@ -105,8 +105,8 @@ class Line:
         return self.archived.unread() if self.archived else []
 
     def unfolded(self, sizes: dict[str, int]) -> list[str]:
-        """Return the runs that are not folded up to these sizes, and those of `unread`."""
-        return [*self.unread(), *self.spools.unfolded(sizes)]
+        """Return the runs that are not folded up to these sizes, or are in `unread`, each once."""
+        return list(dict.fromkeys([*self.unread(), *self.spools.unfolded(sizes)]))
 
     def look_again(self, run_id: str, spool: ArchivedSpool) -> None:
         """Have what follows be folded, of an archived spool that has grown."""

@@ -86,10 +86,9 @@ def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpoo
     except OSError as error:
         _log.error("archived spool cannot be read", run=place.run_id, reason=str(error))
         return None
-    status = archive.status(place)
-    size = status.st_size if status else 0
-    state: State = "compressed" if place.is_compressed else "resting"
-    spool = ArchivedSpool(place.number, offset, mark, size, state)
+    # More may have been written to it since: by its size, it has not been looked at yet.
+    state: State = "unread" if place.is_compressed else "resting"
+    spool = ArchivedSpool(place.number, offset, mark, offset, state)
     archived.archive(run_no, spool)
     return spool
 

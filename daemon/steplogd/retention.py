@@ -185,6 +185,7 @@ class Retention:
     async def _take(self, run: FinishedRun) -> bool:
         if self._stop.is_set():
             return False
+        began = time.monotonic()
         try:
             size = await self._follower.in_line(self._archivist.take, run)
         except NotNow:
@@ -193,6 +194,8 @@ class Retention:
         except OSError as error:
             self._freeing.turn_down(run.run_id, error)
             return False
+        finally:
+            self._took_seconds += time.monotonic() - began
         self._budget.note_archived(size)
         return True
 
