@@ -144,15 +144,19 @@ class Archivist:
             size = self._archive.compress(place, spool.size, may_go_on)
             self._archived.settle(run_no, replace(spool, state="compressed", size=size))
             return Done(action, spool.size, size)
-        self._archive.remove(place)
-        self._archived.settle(run_no, replace(spool, state="removed", size=0))
+        self._remove(run_no, place, spool)
         return Done(action, spool.size, 0)
 
     def remove_compressed(self, run_no: int, place: Place, spool: ArchivedSpool) -> Done:
         """Remove an archived spool that is compressed; raises OSError and StoreError."""
-        self._archive.remove(place._replace(is_compressed=True))
-        self._archived.settle(run_no, replace(spool, state="removed", size=0))
+        self._remove(run_no, place._replace(is_compressed=True), spool)
         return Done("remove", spool.size, 0)
+
+    def _remove(self, run_no: int, place: Place, spool: ArchivedSpool) -> None:
+        # From now on there is nothing to fold it from again, should a power cut take last commits.
+        self._archived.make_durable()
+        self._archive.remove(place)
+        self._archived.settle(run_no, replace(spool, state="removed", size=0))
 
     def _free_place(self, run: FinishedRun) -> Place:
         """Return where nothing lies: a store that was lost may not know all that is archived."""

@@ -116,11 +116,13 @@ def test_a_finished_run_is_compressed_and_its_run_log_stays(home: Path) -> None:
 
 
 def test_a_finished_run_is_removed_and_its_run_log_stays(home: Path) -> None:
-    """So do its document, and what is told of it."""
+    """So does its document; a backend that is added later gets all of it."""
     config = configure(home, REMOVE)
     tell(home)
     with impatiently(home, config):
         wait_until(lambda: states(home) == ["removed"])
+    with impatiently(home, configure(home, f"{REMOVE}{FILE}")):
+        wait_until(lambda: arrived(home) == list(range(STEPS + 1)))
 
     assert [*archived(home), *(home / "spool").iterdir()] == []
     assert steps(home) == list(range(STEPS + 1))

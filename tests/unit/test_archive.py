@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,6 @@ from tests.stores import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 END_OF_TIMES = 2**63 - 1
 PLACE = Place("r", 1)
@@ -174,6 +174,41 @@ def test_a_deletion_that_the_disk_has_forgotten_is_done_again(shelf: Shelf) -> N
 
     assert shelf.fold() == all_steps()
     assert shelf.row() == (len(content), "resting")
+
+
+def test_commits_that_a_power_cut_took_are_told_again_of_a_compressed_one(shelf: Shelf) -> None:
+    """By its content, as if it had just been renamed; nothing is folded twice."""
+    (run,) = shelf.finished()
+    shelf.take()
+    size = shelf.archive.path(PLACE).stat().st_size
+    shelf.archive.compress(PLACE, size, lambda: None)
+    with shelf.database.transaction() as connection:
+        connection.execute("DELETE FROM archived")
+        connection.execute("UPDATE checkpoint SET offset = ?, mark = ?", (run.offset, run.mark))
+    shelf.start()
+
+    assert shelf.fold() == all_steps()
+    assert shelf.row() == (size, "compressed")
+
+
+def test_what_is_removed_was_made_durable(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is removed: else a power cut could take the last commits, and nothing is left."""
+    shelf.take()
+    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def look_and_sync(fd: int) -> None:
+        is_wal = Path(f"/proc/self/fd/{fd}").readlink().name == "steplog.db-wal"
+        synced.append(is_wal and shelf.archive.path(PLACE).exists())
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", look_and_sync)
+    shelf.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
+
+    assert synced == [True]
+    assert shelf.row()[1] == "removed"
 
 
 def test_what_somebody_has_taken_away_is_noted_as_removed(shelf: Shelf) -> None:

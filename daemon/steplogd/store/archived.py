@@ -177,6 +177,10 @@ class Archived:
         with self._database.transaction() as connection:
             connection.execute(sql, (spool.state, spool.size, run_no, spool.number))
 
+    def make_durable(self) -> None:
+        """Return when all that is folded would survive a power cut; raises OSError if it cannot."""
+        self._database.make_durable()
+
     def note_absent(self, run_no: int) -> None:
         """Note that a run has no spool any more, which somebody else has taken away."""
         with self._database.transaction() as connection:
