@@ -40,8 +40,9 @@ class Shelf:
         self.archive, self.archived = Archive(home), Archived(self.database)
         a = Scribe()
         begin = a.line("open"), a.line("join")
-        tracks = [a.track(step=step) for step in range(STEPS)]
-        append(home, "r", *begin, *tracks, a.line("leave"))
+        tracks = [a.track(step=step) for step in range(STEPS - 1)]
+        visitor = line("track", step=STEPS - 1, values={"x": 1})  # would count twice, if read twice
+        append(home, "r", *begin, *tracks, visitor, a.line("leave"))
         self.start()
         self.line.run(["r"])
         self.line.end_runs(0.0, 0.0)
@@ -296,6 +297,7 @@ def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> Non
     shelf.line.look_again("r", spool)
 
     assert shelf.fold() == all_steps()
+    assert shelf.archived.checkpoint("r")[1:] == (0, b"")
     ((_, _, spool),) = shelf.archived.in_state("resting", START, 1)
     assert shelf.archivist.finish(run_no, PLACE, spool, "keep", 0.0, lambda: None) is None
 
