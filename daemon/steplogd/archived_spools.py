@@ -85,6 +85,11 @@ class ArchivedSpools:
         while run_id in self._unread:
             self._pass_over(run_id)
 
+    def close(self) -> None:
+        """Close what is open."""
+        for place in list(self._open):
+            self._close(place)
+
     def is_last(self, run_id: str, spool: ArchivedSpool) -> bool:
         """Tell whether nothing is left to be folded of a run's once this is."""
         return spool.state != "unread" and len(self._unread[run_id]) == 1

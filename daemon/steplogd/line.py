@@ -87,6 +87,11 @@ class Line:
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
 
+    def close(self) -> None:
+        """Close the files that are read."""
+        if self.archived:
+            self.archived.close()
+
     def leaving(self) -> set[str]:
         """Return the runs that nobody is in, and that wait for the end of the grace period."""
         unreadable = self.spools.unreadable()

@@ -18,6 +18,7 @@ from steplogd.store.archived import START, Archived, ArchivedSpool, FinishedRun
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database, StoreError
 from steplogd.store.documents import Documents
+from steplogd.store.holding import take
 from steplogd.store.run_logs import RunLogs
 from steplogd.writers import NotNow
 from tests.lines import Scribe, append, line
@@ -38,6 +39,7 @@ class Shelf:
         self.home = home
         self.database = Database(home / "steplog.db")
         self.archive, self.archived = Archive(home), Archived(self.database)
+        self.spools: ArchivedSpools | None = None
         a = Scribe()
         begin = a.line("open"), a.line("join")
         tracks = [a.track(step=step) for step in range(STEPS - 1)]
@@ -52,9 +54,15 @@ class Shelf:
 
     def start(self) -> None:
         """Let a daemon start: it looks at what lies there, and goes by that."""
-        spools = ArchivedSpools(self.archive, self.archived)
+        self.close()
+        self.spools = spools = ArchivedSpools(self.archive, self.archived)
         self.line = Line(self.home, RunLogs(self.database), 1.0, 100.0, spools)
         self.archivist = Archivist(self.home, self.archive, self.archived, self.line)
+
+    def close(self) -> None:
+        """Close the files that are read."""
+        if self.spools:
+            self.spools.close()
 
     def lose_store(self) -> None:
         """Let a daemon start with a new store."""
@@ -82,6 +90,12 @@ class Shelf:
             sql = "SELECT step FROM observation ORDER BY position"
             return [step for (step,) in connection.execute(sql)]
 
+    def doubt(self) -> int | None:
+        """Return up to where a tracker may hold more of the run than its cursor says."""
+        with self.database.reading() as connection:
+            ((position,),) = connection.execute("SELECT position FROM doubt")
+        return None if position is None else int(position)
+
     def row(self) -> tuple[Any, ...]:
         """Return what the store knows of the archived spool: how far it is folded, its state."""
         spool = self.archived.known(["r"]).get(("r", 1))
@@ -94,6 +108,7 @@ def shelf(home: Path) -> Iterator[Shelf]:
     home.mkdir()
     built = Shelf(home)
     yield built
+    built.close()
     built.database.close()
 
 
@@ -220,6 +235,48 @@ def test_what_somebody_has_taken_away_is_noted_as_removed(shelf: Shelf) -> None:
 
     assert shelf.fold() == all_steps()
     assert shelf.row()[1] == "removed"
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_folding_again_goes_on_where_it_was(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, is_compressed: bool
+) -> None:
+    """Of a spool of many chunks, after a restart too; trackers are doubted till the end."""
+    shelf.take()
+    if is_compressed:
+        size = shelf.archive.path(PLACE).stat().st_size
+        shelf.archive.compress(PLACE, size, lambda: None)
+    for module in ("intake.tail", "compression"):
+        monkeypatch.setattr(f"steplogd.{module}.CHUNK_BYTES", 256)
+    shelf.lose_store()
+    take(shelf.database, shelf.archive.sizes)
+    for _ in range(3):
+        shelf.line.run(["r"])
+    doubts = [shelf.doubt()]
+    shelf.start()
+    steps = shelf.fold()
+    doubts.append(shelf.doubt())
+
+    assert steps == all_steps()
+    assert doubts == [None, STEPS]
+    assert shelf.line.end_runs(0.0, 0.0) == set()
+    assert shelf.line.end_runs(10.0, 0.0) == {1}
+
+
+@pytest.mark.parametrize("how", ["it is written to", "somebody opens it"])
+def test_what_is_touched_while_it_is_compressed_stays_as_it_was(shelf: Shelf, how: str) -> None:
+    """The line that came is folded first, and then it is compressed anew."""
+    shelf.take()
+    path = shelf.archive.path(PLACE)
+    size = path.stat().st_size
+    with path.open("ab", buffering=0) as late:
+        if how == "it is written to":
+            late.write(line("track", step=STEPS, values={"x": 1}))
+            late.close()
+        with pytest.raises(NotNow):
+            shelf.archive.compress(PLACE, size, lambda: None)
+
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_damaged_archived_spool_costs_itself_alone(shelf: Shelf) -> None:
