@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING
 from steplogd.intake.tail import CHUNK_BYTES
-from steplogd.passes import Folded, OpenRun, Pass, together
+from steplogd.passes import Folded, OpenRun, Pass, log_end, together
 from steplogd.presence import look
 from steplogd.recent import RecentRuns
 from steplogd.rounds import Rounds
@@ -42,8 +40,6 @@ _TOO_MANY: Final = (
     "it names more keys, tasks, writers and parameters than a run may have; what is folded of it "
     "stays, the rest stands in the spool"
 )
-
-_log = structlog.get_logger()
 
 
 class Line:
@@ -176,7 +172,7 @@ class Line:
                 ended.append(Folded(run_id, run, run.fold.take_changes()))
         self._commit(ended)
         for folded in ended:
-            _log_end(folded.run_id, folded.run)
+            log_end(folded.run_id, folded.run)
         return {folded.run.folded.run_no for folded in ended}
 
     def _run(self, run_ids: Iterable[str]) -> Pass:
@@ -294,14 +290,3 @@ class Line:
         if run.empty_since is None:
             run.empty_since = now
         return presence == "over" or now - run.empty_since >= self._grace_seconds
-
-
-def _log_end(run_id: str, run: OpenRun) -> None:
-    state = run.folded.state
-    _log.info(
-        "run ended",
-        run=run_id,
-        status=state.status,
-        observations=state.position,
-        reason=state.message or None,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from steplogd.core.fold import Fold
 from steplogd.core.state import Changes
@@ -14,6 +15,8 @@ from steplogd.store.run_logs import FoldedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_log = structlog.get_logger()
 
 
 class OpenRun(msgspec.Struct):
@@ -64,3 +67,15 @@ def together(passes: Iterable[Pass]) -> Pass:
         whole.advanced |= one.advanced
         whole.unfinished += one.unfinished
     return whole
+
+
+def log_end(run_id: str, run: OpenRun) -> None:
+    """Say that a run has ended, and how."""
+    state = run.folded.state
+    _log.info(
+        "run ended",
+        run=run_id,
+        status=state.status,
+        observations=state.position,
+        reason=state.message or None,
+    )

@@ -167,6 +167,7 @@ class Service:
                     self._begin_to_stop()
                     guard.start_soon(self._cancel_late, stages.cancel_scope)
             guard.cancel_scope.cancel()
+        self._line.close()
         _log.info("stopped", home=str(self._config.home))
 
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
