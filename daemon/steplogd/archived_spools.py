@@ -37,6 +37,7 @@ class ArchivedSpools:
 
     def __init__(self, archive: Archive, archived: Archived) -> None:
         self._archive = archive
+        self._archived = archived
         self._unread = recover(archive, archived)
         self._open: dict[Place, CompressedSpool] = {}  # the one that was opened first comes first
         self._complaints = Complaints()
@@ -49,10 +50,16 @@ class ArchivedSpools:
         """Tell whether archived spools of a run are to be folded."""
         return run_id in self._unread
 
-    def look_again(self, run_id: str, spool: ArchivedSpool) -> None:
-        """Have what follows be folded, of an archived spool that has grown."""
+    def look_again(self, run_id: str, number: int) -> None:
+        """Have what follows be folded, of an archived spool that has grown since it was folded.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
+        # As it is now: what somebody else has seen of it may have been folded since.
+        spool = self._archived.known([run_id])[run_id, number]
         waiting = self._unread.setdefault(run_id, [])
-        if all(other.spool.number != spool.number for other in waiting):
+        if all(other.spool.number != number for other in waiting):
             waiting.append(Unread(spool))
             waiting.sort(key=lambda other: other.spool.number)
 

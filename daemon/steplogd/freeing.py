@@ -78,9 +78,7 @@ class Freeing:
         self._complaints = Complaints()
         self.is_turn_over = False
 
-    def finish_page(
-        self, policy: Policy, now: float
-    ) -> tuple[list[tuple[str, ArchivedSpool]], str]:
+    def finish_page(self, policy: Policy, now: float) -> tuple[list[tuple[str, int]], str]:
         """Move a page of spools on that rest.
 
         Args:
@@ -88,13 +86,13 @@ class Freeing:
             now: The time of day in seconds since the epoch; NaN when that is not to be trusted.
 
         Returns:
-            Those that have grown, with their run's id; and why the disk has no room, or "".
+            Those that have grown, by run id and number; and why the disk has no room, or "".
 
         Raises:
             Stopped: It is time to stop.
             StoreError: The store cannot be used now.
         """
-        late: list[tuple[str, ArchivedSpool]] = []
+        late: list[tuple[str, int]] = []
         shortage = ""
         page = self._archived.in_state("resting", self._after_resting, PAGE)
         for run_no, run_id, spool in page:
@@ -102,7 +100,7 @@ class Freeing:
             try:
                 self._finish(run_no, Place(run_id, spool.number), spool, policy, now)
             except Grown:
-                late.append((run_id, spool))
+                late.append((run_id, spool.number))
             except Short as error:
                 shortage, policy = str(error), _only_looking(policy)
         self.is_turn_over = len(page) < PAGE

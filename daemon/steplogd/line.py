@@ -109,10 +109,10 @@ class Line:
         """Return the runs that are not folded up to these sizes, or are in `unread`, each once."""
         return list(dict.fromkeys([*self.unread(), *self.spools.unfolded(sizes)]))
 
-    def look_again(self, run_id: str, spool: ArchivedSpool) -> None:
-        """Have what follows be folded, of an archived spool that has grown."""
+    def look_again(self, run_id: str, number: int) -> None:
+        """Have an archived spool that has grown be folded on."""
         if self.archived:
-            self.archived.look_again(run_id, spool)
+            self.archived.look_again(run_id, number)
 
     def is_at_rest(self, run_id: str) -> bool:
         """Tell whether a run has ended, and nothing of it is read, or about to be."""

@@ -137,8 +137,8 @@ class Retention:
         policy, now = self._policy, self._clock.now(time.monotonic())
         await self._follower.in_line(self._archivist.tell_again)
         late, shortage = await self._quietly(lambda: self._freeing.finish_page(policy, now))
-        for run_id, spool in late:
-            await self._follower.in_line(self._line.look_again, run_id, spool)
+        for run_id, number in late:
+            await self._follower.in_line(self._line.look_again, run_id, number)
         self._follower.mark(run_id for run_id, _ in late)
         taken = 0
         if policy.action != "keep":

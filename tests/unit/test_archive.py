@@ -350,7 +350,7 @@ def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> Non
         late.write(b'{"t":"tr')
     with pytest.raises(Grown):
         shelf.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
-    shelf.line.look_again("r", spool)
+    shelf.line.look_again("r", 1)
 
     assert shelf.fold() == all_steps()
     assert shelf.archived.checkpoint("r")[1:] == (0, b"")
