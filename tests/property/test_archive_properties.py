@@ -98,10 +98,11 @@ class Play:
         self.restart()
 
     def forgotten(self) -> None:
-        """Cut the power, so that the disk forgets the last rename."""
+        """Cut the power, so that the disk forgets the last rename, unless it was synced since."""
         spool, resting = spool_path(self.shelf.home, "r"), self._resting()
         last = self.shelf.archived.last_number(1)
-        if not spool.exists() and resting and resting[-1].number == last:
+        is_synced = any(place.is_compressed for place in self.shelf.archive.places())
+        if not (spool.exists() or is_synced) and resting and resting[-1].number == last:
             self.shelf.archive.path(resting[-1]).rename(spool)
         self.restart()
 
