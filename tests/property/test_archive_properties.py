@@ -110,9 +110,9 @@ class Play:
         """Cut the power, so that the disk forgets the last deletion."""
         archive = self.shelf.archive
         for place in list(archive.places()):
-            if place.is_compressed:
-                content = gzip.decompress(archive.path(place).read_bytes())
-                archive.path(place._replace(is_compressed=False)).write_bytes(content)
+            as_it_was = archive.path(place._replace(is_compressed=False))
+            if not as_it_was.exists():
+                as_it_was.write_bytes(gzip.decompress(archive.path(place).read_bytes()))
         self.restart()
 
     def lose(self) -> None:
