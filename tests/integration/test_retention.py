@@ -202,9 +202,9 @@ def test_a_run_that_is_joined_again_goes_on(home: Path, table: str) -> None:
 
 def arrived(home: Path) -> list[int]:
     """Return the steps that the backend got, in their order."""
-    return [
-        lines["step"] for lines in arrivals(home / "arrived.jsonl") if lines.get("step") is not None
-    ]
+    path = home / "arrived.jsonl"
+    lines = list(arrivals(path)) if path.exists() else []
+    return [told["step"] for told in lines if told.get("step") is not None]
 
 
 def rounds(home: Path) -> int:

@@ -71,7 +71,7 @@ def test_a_run_whose_spool_is_archived_stays_its_owners(home: Path) -> None:
     wait_until(lambda: b"is another user's" in (home.parent.parent / "steplogd.log").read_bytes())
     spool_path(home, "r").unlink()
     mine = ALICE.runs(home, TRACK, "4")
-    wait_until(lambda: sum(name.endswith(".gz") for name in archived(home)) == 3)
+    wait_until(lambda: [name[-3:] for name in archived(home)] == [".gz"] * 3)
 
     assert (other.stdout, mine.stdout) == (f"r-u{MALLORY.uid}\n", "r\n")
     assert sorted(seen(home)) == [("r", 1), ("r", 4), (f"r-u{MALLORY.uid}", 2)]
