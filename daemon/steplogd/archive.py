@@ -95,6 +95,11 @@ class Archive:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
+    def is_compressed(self, place: Place) -> bool:
+        """Tell whether an archived spool is there in compressed form, and not as it was."""
+        compressed = self.path(place._replace(is_compressed=True))
+        return compressed.is_file() and not os.path.lexists(self.path(place))
+
     def is_taken(self, place: Place) -> bool:
         """Tell whether anything lies where an archived spool would, compressed or not."""
         paths = (self.path(place), self.path(place._replace(is_compressed=True)))

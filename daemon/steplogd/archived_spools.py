@@ -75,6 +75,9 @@ class ArchivedSpools:
             try:
                 chunk = self._read(place, spool.offset)
             except OSError as error:
+                if not is_compressed and self._archive.is_compressed(place):
+                    waiting[0] = Unread(spool, is_compressed=True)  # just now
+                    continue
                 reason = error.strerror or str(error)
                 path = str(self._archive.path(place))
                 what = "archived spool cannot be read"

@@ -262,6 +262,16 @@ def test_folding_again_goes_on_where_it_was(
     assert shelf.line.end_runs(10.0, 0.0) == {1}
 
 
+def test_one_that_is_compressed_before_it_is_read_is_read_all_the_same(shelf: Shelf) -> None:
+    """By the last thread of a service that had just set the store aside."""
+    shelf.take()
+    shelf.lose_store()
+    shelf.archive.compress(PLACE, shelf.archive.path(PLACE).stat().st_size, lambda: None)
+
+    assert shelf.fold() == all_steps()
+    assert shelf.row()[1] == "compressed"
+
+
 @pytest.mark.parametrize("how", ["it is written to", "somebody opens it"])
 def test_what_is_touched_while_it_is_compressed_stays_as_it_was(shelf: Shelf, how: str) -> None:
     """The line that came is folded first, and then it is compressed anew."""
