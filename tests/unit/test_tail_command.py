@@ -227,7 +227,7 @@ def test_a_spool_that_is_compressed_is_said_to_be(
 
     archive = home / "archive"
     assert capsys.readouterr().err == (
-        "steplog: the spool of run r is compressed, or about to be, and out of reach here: "
+        "steplog: the spool of run r was archived and compressed: "
         f"`zcat -f {archive}/r.2.jsonl.gz {archive}/r.10.jsonl` prints it, "
         "`steplog show r` its run log\n"
     )

@@ -19,10 +19,11 @@ _MOST_NAMED: Final = 5
 def where_it_went(home: Path, run_id: str) -> str | None:
     """Say in one sentence what became of the spool of a run; None if nobody knows the run."""
     if paths := _archived(home, run_id):
-        how = "zcat -f" if any(path.name.endswith(".gz") for path in paths) else "cat"
+        is_compressed = any(path.name.endswith(".gz") for path in paths)
+        what, how = ("archived and compressed", "zcat -f") if is_compressed else ("archived", "cat")
         names = " ".join(shlex.quote(str(path)) for path in paths[:_MOST_NAMED])
         return (
-            f"the spool of run {run_id} is compressed, or about to be, and out of reach here: "
+            f"the spool of run {run_id} was {what}: "
             f"`{how} {names}` prints it, `steplog show {run_id}` its run log"
         )
     if _is_in_run_log(home, run_id):
