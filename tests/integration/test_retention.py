@@ -389,3 +389,21 @@ def test_a_run_that_somebody_is_in_stays(home: Path) -> None:
         wait_until(lambda: states(home) == ["compressed"])
 
     assert steps(home) == list(range(STEPS + 2))
+
+
+def test_spools_on_a_disk_of_their_own_stay_and_that_is_said_once(home: Path) -> None:
+    """They cannot be renamed into the archive; everything else goes on."""
+    config = configure(home, COMPRESS)
+    with mounted_or_skipped(home / "spool", "tmpfs"):
+        tell(home)
+        tell(home, "other")
+        with impatiently(home, config):
+            wait_until(lambda: len(list((home / "runs").glob("*.json"))) == 2)
+            seen = rounds(home)
+            wait_until(lambda: rounds(home) > seen + 5)
+            append(home, "r", b"\n", line("track", step=STEPS + 1, values={"loss": 1.0}))
+            wait_until(lambda: len(steps(home)) == STEPS + 2)
+        (said,) = log_of(home, "spools cannot be archived, trying again")
+
+        assert "cross-device" in said["reason"]
+        assert sorted(path.stem for path in (home / "spool").glob("[!.]*")) == ["other", "r"]
