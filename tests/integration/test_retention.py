@@ -5,98 +5,35 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import steplog
-from tests.conftest import DEADLINE_SECONDS, wait_until
-from tests.daemon import arrivals, configure, document, rows, serving
+from tests.archives import (
+    COMPRESS,
+    FILE,
+    REMOVE,
+    STEPS,
+    archived,
+    arrived,
+    impatiently,
+    log_of,
+    lose_store,
+    rounds,
+    states,
+    steps,
+    tell,
+)
+from tests.conftest import wait_until
+from tests.daemon import configure, document, rows
 from tests.disks import MEBIBYTE, fill, mounted_or_skipped
 from tests.lines import Scribe, append, line
 
-HERE = Path(__file__).parent
-PROGRAM = "from tests.integration.impatient import run; run()"
-COMPRESS = '[retention]\naction = "compress"\nafter_days = 0\n'
-REMOVE = COMPRESS.replace("compress", "remove")
-FILE = '[[backend]]\ntype = "file"\n'
-STEPS = 50
+if TYPE_CHECKING:
+    from pathlib import Path
 
-PLACES = [
-    ("steplogd.archive:Archive.take_out", "before"),
-    ("steplogd.archive:_check_folded", "after"),
-    ("steplogd.archive:writers_of", "before"),
-    ("steplogd.archive:Archive.take_out", "after"),
-    ("steplogd.store.archived:write_archived", "after"),
-    ("steplogd.store.archived:_set_checkpoint", "after"),
-    ("steplogd.store.archived:Archived.archive", "after"),
-    ("steplogd.archivist:Archivist.finish", "before"),
-    ("steplogd.archive:compress", "before"),
-    ("steplogd.compression:_check", "before"),
-    ("steplogd.archive:compress", "after"),
-    ("steplogd.archive:Archive._sync", "before"),
-    ("steplogd.archive:Archive._sync", "after"),
-    ("steplogd.archive:Archive.compress", "after"),
-    ("steplogd.store.archived:Archived.settle", "after"),
-]
-
-LOST_AT = [PLACES[2], PLACES[11], PLACES[13]]
-"""Renamed and not told; compressed and still there as it was; compressed and not told."""
-
-
-@pytest.fixture(autouse=True)
-def paths(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the daemon find the tests' programs, and a backend that is not ours."""
-    root = str(HERE.parents[1])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, str(HERE / "third_party")]))
-    monkeypatch.setenv("COUNT_ROUNDS", str(home.parent / "rounds"))
-
-
-def tell(home: Path, run_id: str = "r", w: str = "a", first: int = 0) -> None:
-    """Write the spool of a run that is over: numbered lines, those of a visitor, and a torn one."""
-    a = Scribe(w)
-    begin = [a.line("open"), a.line("join", tag="t")]
-    tracks = [a.track(step=first + step, loss=step / 7) for step in range(STEPS)]
-    visitor = line("track", step=first + STEPS, task="train", values={"loss": 0.5})
-    append(home, run_id, *begin, *tracks, visitor, a.line("leave"), b'{"t":"track","va')
-
-
-def steps(home: Path, run_id: str = "r") -> list[int]:
-    """Return the steps of a run's observations, in their order."""
-    number = f"(SELECT run_no FROM run WHERE run_id = '{run_id}')"
-    sql = f"SELECT step FROM observation WHERE run_no = {number} ORDER BY position"
-    return [step for (step,) in rows(home, sql)]
-
-
-def archived(home: Path) -> list[str]:
-    """Return the names of all that is archived."""
-    return sorted(path.name for path in (home / "archive").glob("*"))
-
-
-def states(home: Path) -> list[str]:
-    """Return what became of the archived spools."""
-    return [state for (state,) in rows(home, "SELECT state FROM archived ORDER BY run_no, number")]
-
-
-def lose_store(home: Path) -> None:
-    """Delete the store."""
-    for path in home.glob("steplog.db*"):
-        path.unlink()
-
-
-def log_of(home: Path, event: str | None) -> list[dict[str, Any]]:
-    """Return what the daemon said of an event, or all."""
-    said = (home.parent / f"{home.name}.log").read_text().splitlines()
-    return [entry for entry in map(json.loads, said) if event in (entry["event"], None)]
-
-
-def impatiently(home: Path, config: str) -> Any:
-    """Serve with short rests."""
-    return serving(home, "run", "--config", config, program=PROGRAM)
+pytestmark = pytest.mark.usefixtures("impatient_paths")
 
 
 def test_a_finished_run_is_compressed_and_its_run_log_stays(home: Path) -> None:
@@ -129,61 +66,6 @@ def test_a_finished_run_is_removed_and_its_run_log_stays(home: Path) -> None:
     assert len(document(home, "r")["steps"]["train"]["user_defined_metrics"]["loss"]) == STEPS + 1
 
 
-@pytest.mark.parametrize(
-    ("place", "moment", "is_store_lost"),
-    [*((*place, False) for place in PLACES), *((*place, True) for place in LOST_AT)],
-)
-def test_killed_at_any_step_nothing_is_lost_or_comes_twice(
-    home: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: str, is_store_lost: bool
-) -> None:
-    """Nor what somebody appends before the next daemon starts; the store may be gone, too."""
-    config = configure(home, COMPRESS)
-    tell(home)
-    monkeypatch.setenv("KILL_AT", f"{place} {moment} 1")
-    killed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "run", "--config", config],
-        capture_output=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    monkeypatch.delenv("KILL_AT")
-    append(home, "r", b"\n", Scribe("late").track(step=STEPS + 1))
-    if is_store_lost:
-        lose_store(home)
-    with impatiently(home, config):
-        wait_until(lambda: len(steps(home)) == STEPS + 2 and set(states(home)) == {"compressed"})
-        wait_until(lambda: not list((home / "spool").iterdir()))
-
-    assert killed.returncode == -9, killed.stderr
-    assert steps(home) == list(range(STEPS + 2))
-    assert rows(home, "SELECT repeated, gaps, status FROM run") == [(0, 0, "SUCCESS")]
-    lose_store(home)
-    with impatiently(home, config):
-        wait_until(lambda: len(steps(home)) == STEPS + 2)
-    assert steps(home) == list(range(STEPS + 2))
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_around_a_removal_the_run_log_is_whole(
-    home: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """The next daemon sees that the spool is gone, and says so in the store."""
-    config = configure(home, REMOVE)
-    tell(home)
-    monkeypatch.setenv("KILL_AT", f"steplogd.archive:Archive.remove {moment} 1")
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, "run", "--config", config],
-        capture_output=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    monkeypatch.delenv("KILL_AT")
-    with impatiently(home, config):
-        wait_until(lambda: states(home) == ["removed"])
-
-    assert steps(home) == list(range(STEPS + 1))
-
-
 @pytest.mark.parametrize("table", [COMPRESS, REMOVE])
 def test_a_run_that_is_joined_again_goes_on(home: Path, table: str) -> None:
     """In a new spool, which is archived in its turn; the run log has both."""
@@ -198,19 +80,6 @@ def test_a_run_that_is_joined_again_goes_on(home: Path, table: str) -> None:
     assert steps(home) == list(range(2 * STEPS + 2))
     assert rows(home, "SELECT status, repeated, gaps, malformed FROM run") == [("SUCCESS", 0, 0, 0)]
     assert "read anew" not in (home.parent / "home.log").read_text()
-
-
-def arrived(home: Path) -> list[int]:
-    """Return the steps that the backend got, in their order."""
-    path = home / "arrived.jsonl"
-    lines = list(arrivals(path)) if path.exists() else []
-    return [told["step"] for told in lines if told.get("step") is not None]
-
-
-def rounds(home: Path) -> int:
-    """Return how often the daemon has looked what is to be archived."""
-    path = home.parent / "rounds"
-    return path.stat().st_size if path.exists() else 0
 
 
 def test_a_lost_store_is_folded_again_from_the_archive(home: Path) -> None:
