@@ -21,7 +21,7 @@ from steplogd.store.archived import START, ArchivedSpool
 from steplogd.store.documents import Documents
 from steplogd.writers import NotNow
 from tests.lines import Scribe, append, line
-from tests.unit.test_archive import STEPS, Shelf
+from tests.shelf import STEPS, Shelf
 
 DEEDS: Final = "track join late fold take compress restart untold forgotten undeleted lose".split()
 
