@@ -96,7 +96,7 @@ class Retention:
         )
         self._own_thread = ThreadPoolExecutor(1, "retention", initializer=_lower_priority)
         self._after_finished = START
-        self._trouble = ""
+        self._trouble, self._is_troubled = "", False
         self._took_seconds = 0.0
         self.apply(policy)
 
@@ -123,7 +123,7 @@ class Retention:
     async def _round_or_trouble(self) -> bool:
         """Do a round; return whether anything is archived by it."""
         try:
-            return await self._round()
+            is_busy = await self._round()
         except StoreUnusable:
             raise
         except Stopped:
@@ -132,6 +132,9 @@ class Retention:
             self._freeing.is_turn_over = True
             self._say_once(str(error))
             return False
+        if self._freeing.is_turn_over:
+            self._say_mended()
+        return is_busy
 
     async def _round(self) -> bool:
         policy, now = self._policy, self._clock.now(time.monotonic())
@@ -214,11 +217,18 @@ class Retention:
         )
 
     def _say_once(self, trouble: str) -> None:
+        """Log a trouble when it begins and when its reason changes; "" is none."""
         if trouble and trouble != self._trouble:
             _log.warning("spools cannot be archived, trying again", reason=trouble)
-        elif self._trouble and not trouble:
+        self._trouble = trouble or self._trouble
+        self._is_troubled = self._is_troubled or bool(trouble)
+
+    def _say_mended(self) -> None:
+        """Log that there is no trouble any more, when there was none in a whole turn."""
+        if self._trouble and not self._is_troubled:
             _log.info("what could not be done is done", trouble="spools cannot be archived")
-        self._trouble = trouble
+            self._trouble = ""
+        self._is_troubled = False
 
 
 def _lower_priority() -> None:

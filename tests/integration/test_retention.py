@@ -218,6 +218,7 @@ def test_nothing_is_compressed_on_a_disk_that_is_short(home: Path) -> None:
             assert archived(place) == ["r.1.jsonl"]
             filler.unlink()
             wait_until(lambda: states(place) == ["compressed"])
+            wait_until(lambda: len(log_of(place, "what could not be done is done")) == 1)
         (said,) = log_of(place, "spools cannot be archived, trying again")
 
         assert "min_free" in said["reason"]
