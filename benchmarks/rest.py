@@ -149,8 +149,8 @@ def fold_finished(home: Path) -> None:
     fold_all(line)
     for _ in range(2):
         line.end_runs(time.monotonic(), time.time())
-    for run_no, _, position, revision in documents.outdated():
-        documents.written(run_no, position, revision)
+    for run in documents.outdated():
+        documents.written(run.run_no, run.position, run.revision)
     give_back(database)
     database.close()
 

@@ -60,7 +60,12 @@ def _by_name(config: Config) -> dict[str, BackendConfig]:
 
 
 def _different(old: Config, new: Config) -> dict[str, Any]:
-    before, after = msgspec.structs.asdict(old.settings), msgspec.structs.asdict(new.settings)
+    before, after = _settings(old), _settings(new)
     return {
         key: value for key, value in after.items() if value != before[key] and key not in _FIXED
     }
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    retention = msgspec.structs.asdict(config.retention)
+    return {**msgspec.structs.asdict(config.settings), "retention": retention}

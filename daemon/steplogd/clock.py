@@ -16,13 +16,16 @@ class WallClock:
     Attributes:
         patience_seconds: For how long a jump leaves that open: a file that nobody has written to
             for so long after it is at least that old, whatever its time says.
+        is_trusted_at_first: Whether the clock is taken to be right when it is looked at first; a
+            machine that has just started may not have asked anybody yet what time it is.
 
     Args:
-        patience_seconds: The same.
+        patience_seconds, is_trusted_at_first: The same.
     """
 
-    def __init__(self, patience_seconds: float) -> None:
+    def __init__(self, patience_seconds: float, *, is_trusted_at_first: bool = True) -> None:
         self.patience_seconds = patience_seconds
+        self._is_trusted_at_first = is_trusted_at_first
         self._ahead: float | None = None
         self._jumped_at = -math.inf
 
@@ -34,7 +37,8 @@ class WallClock:
         """
         now = time.time()
         ahead = now - steady_now
-        if self._ahead is not None and abs(ahead - self._ahead) > JUMP_SECONDS:
+        is_new = self._ahead is None and not self._is_trusted_at_first
+        if is_new or (self._ahead is not None and abs(ahead - self._ahead) > JUMP_SECONDS):
             self._jumped_at = steady_now
         self._ahead = ahead
         is_trusted = steady_now - self._jumped_at >= self.patience_seconds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from steplog.home import default_home
+from steplogd.core.retention import ACTIONS, Policy
 from steplogd.metrics.listen import parse_listen
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 ENTRY_POINT_GROUP: Final = "steplog.backends"
 _COMMON_BACKEND_KEYS: Final = ("type", "name")
+_KEEP_ALL: Final = Policy()
 
 
 class ConfigError(Exception):
@@ -84,11 +86,12 @@ class BackendConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """What a daemon runs with: where, how, and the trackers to deliver to."""
+    """What a daemon runs with: where, how, the trackers to deliver to, and what is kept."""
 
     home: Path
     settings: Settings
     backends: tuple[BackendConfig, ...] = ()
+    retention: Policy = _KEEP_ALL
 
 
 def find_config(given: str | None = None) -> Path | None:
@@ -121,13 +124,14 @@ def load_config(path: Path | None) -> Config:
     tables = content.pop("backend", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{where}: write each backend as a table: [[backend]]")
-    _refuse_unknown(content, Settings.__struct_fields__, where)
+    retention = _retention(content.pop("retention", {}), where)
+    _refuse_unknown(content, (*Settings.__struct_fields__, "retention", "backend"), where)
     settings = _convert(content, Settings, where)
     _refuse_out_of_range(settings, where)
     _refuse_listen(settings.metrics_listen, where)
     backends = tuple(_backend(table, where, number) for number, table in enumerate(tables, 1))
     _refuse_same_names(backends, where)
-    return Config(_home(settings), settings, backends)
+    return Config(_home(settings), settings, backends, retention)
 
 
 def backend_types() -> dict[str, importlib.metadata.EntryPoint]:
@@ -161,6 +165,30 @@ def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
     known = [field.encode_name for field in msgspec.structs.fields(kind.Options)]
     _refuse_unknown(table, (*_COMMON_BACKEND_KEYS, *known), here)
     return BackendConfig(name, type_name, kind, _convert(options, kind.Options, here))
+
+
+def _retention(table: Any, where: str) -> Policy:
+    here = f"{where}: [retention]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: write retention as a table: [retention]")
+    _refuse_unknown(table, Policy.__struct_fields__, here)
+    action = table.get("action", ACTIONS[0])
+    if action not in ACTIONS:
+        raise ConfigError(f"{here}: there is no action {action!r}{nearest(str(action), ACTIONS)}")
+    policy = _convert(table, Policy, here)
+    if not 0 <= policy.after_days < float("inf"):
+        raise ConfigError(f"{here}: after_days must be 0 or more, not {policy.after_days}.")
+    if policy.max_bytes is not None and policy.max_bytes <= 0:
+        raise ConfigError(
+            f"{here}: max_bytes must be a number of bytes, more than 0, not {policy.max_bytes}; "
+            "leave it out to have no budget."
+        )
+    if policy.max_bytes is not None and policy.action == "keep":
+        raise ConfigError(
+            f"{here}: max_bytes frees nothing with action 'keep'; write action = 'compress' "
+            "or 'remove'."
+        )
+    return policy
 
 
 def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from steplog.home import document_path, make_folder, open_private
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplogd.home_disk import HomeDisk
-    from steplogd.store.documents import Documents
+    from steplogd.store.documents import Documents, Outdated
 
 
 class DocumentWriter:
@@ -45,28 +46,45 @@ class DocumentWriter:
         """
         unwritten: dict[str, str] = {}
         with self._lock:
-            for run_no, run_id, position, revision in self._documents.outdated():
+            for run in self._documents.outdated():
                 if reason := self._disk.shortage():
                     return unwritten | {"": reason}
                 try:
-                    self._write(run_id)
+                    self._write(run)
                 except Exception as error:  # noqa: BLE001  # what one run holds may cost no other
                     if isinstance(error.__cause__, sqlite3.Error):
                         self._documents.blame(error.__cause__)
-                    unwritten[run_id] = f"{type(error).__name__}: {error}"
+                    unwritten[run.run_id] = f"{type(error).__name__}: {error}"
                 else:
-                    self._documents.written(run_no, position, revision)
+                    self._documents.written(run.run_no, run.position, run.revision)
         return unwritten
 
-    def _write(self, run_id: str) -> None:
-        path = document_path(self._home, run_id)
+    def _write(self, run: Outdated) -> None:
+        path = document_path(self._home, run.run_id)
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.tmp")
         try:
             with open(unfinished, "w", encoding="utf-8", opener=open_private) as file:
-                write_run_log(self._home, run_id, file.write)
+                write_run_log(self._home, run.run_id, file.write)
                 file.flush()
                 os.fsync(file.fileno())
+            if run.is_first:
+                _keep_earlier(path, run.start_ts)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _keep_earlier(path: Path, start_ts: int) -> None:
+    """Give a document another name that is older than the run, as this store knows it.
+
+    It tells of what that has not: a store was lost, and the spool that it was folded from had been
+    removed by then.
+    """
+    try:
+        written_ts = path.lstat().st_mtime_ns // 1000
+    except FileNotFoundError:
+        return
+    if written_ts < start_ts:
+        when = datetime.fromtimestamp(written_ts / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        path.rename(path.with_name(f"{path.stem}.before-{when}.json"))

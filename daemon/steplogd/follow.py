@@ -103,7 +103,7 @@ class Follower:
         try:
             async for run_ids in watch(self._folder, self._stop, self._make_folder):
                 self.missed.hear(run_ids)
-                self._mark(run_ids)
+                self.mark(run_ids)
                 self._is_armed = True
                 if not run_ids:
                     self._is_all_due = True
@@ -175,6 +175,12 @@ class Follower:
         with anyio.move_on_after(seconds):
             await self._stop.wait()
 
+    def mark(self, run_ids: Iterable[str]) -> None:
+        """Have these runs looked at soon."""
+        self._dirty |= dict.fromkeys(run_ids)
+        if self._dirty:
+            self._has_dirty.set()
+
     def wake(self) -> None:
         """Let stages that wait for something to do look whether they should stop."""
         self._has_dirty.set()
@@ -206,7 +212,7 @@ class Follower:
         else:
             self._say_mended(_UNLISTED)
             self._note_missed()
-            self._mark(found)
+            self.mark(found)
             if is_armed:
                 self.is_following.set()
 
@@ -219,15 +225,15 @@ class Follower:
     def _grown(self) -> list[str]:
         began = time.thread_time()
         try:
-            return self._line.spools.grown()
+            return [*self._line.unread(), *self._line.spools.grown()]
         finally:
             self._sweep_took_seconds = time.thread_time() - began
 
     async def _has_folded(self, sizes: dict[str, int]) -> bool:
         """Tell whether all is folded up to these sizes; fold a piece of what is not."""
         async with self._one_fold:
-            if run_ids := await self.in_line(self._line.spools.unfolded, sizes):
-                self._mark(run_ids)
+            if run_ids := await self.in_line(self._line.unfolded, sizes):
+                self.mark(run_ids)
                 await self._fold_once()
         return not run_ids
 
@@ -250,7 +256,7 @@ class Follower:
         self._say_mended(_SHORT)
         self._say_mended(_UNCOMMITTED)
         came_meanwhile, self._dirty = self._dirty, {}
-        self._mark([*done.skipped, *came_meanwhile, *done.unfinished])
+        self.mark([*done.skipped, *came_meanwhile, *done.unfinished])
         self._on_advance(done.advanced)
         if done.late:
             self._on_end()
@@ -259,7 +265,7 @@ class Follower:
         return self._disk.shortage() or self._line.run(run_ids)
 
     async def _fold_later(self, run_ids: list[str], trouble: str, reason: str) -> None:
-        self._mark(run_ids)
+        self.mark(run_ids)
         self._say_once(trouble, reason)
         await self.pause(_RETRY_SECONDS)
 
@@ -288,8 +294,3 @@ class Follower:
     def _say_mended(self, trouble: str) -> None:
         if self._troubles.pop(trouble, None) is not None:
             _log.info("what could not be done is done", trouble=trouble)
-
-    def _mark(self, run_ids: Iterable[str]) -> None:
-        self._dirty |= dict.fromkeys(run_ids)
-        if self._dirty:
-            self._has_dirty.set()

@@ -5,27 +5,27 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
-from steplogd.core.state import FAIL, PROCESSING, Changes
-from steplogd.intake.tail import CHUNK_BYTES, Chunk
+from steplogd.core.state import FAIL, PROCESSING
+from steplogd.intake.tail import CHUNK_BYTES
 from steplogd.meters import LineMeter
-from steplogd.passes import Pass
+from steplogd.passes import Folded, OpenRun, Pass
 from steplogd.presence import look
 from steplogd.recent import RecentRuns
 from steplogd.rounds import Rounds
-from steplogd.run_news import Standing, standing, tell
+from steplogd.run_news import standing, tell
 from steplogd.spools import Spools
 from steplogd.store.database import StoreError
-from steplogd.store.run_logs import FoldedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from steplog.events import Malformed
+    from steplogd.archived_spools import ArchivedSpools
+    from steplogd.intake.tail import Chunk
+    from steplogd.store.archived import ArchivedSpool
     from steplogd.store.run_logs import RunLogs
 
 PASS_BYTES: Final = 4 * CHUNK_BYTES
@@ -44,30 +44,6 @@ _TOO_MANY: Final = (
 )
 
 
-class _OpenRun(msgspec.Struct):
-    """A run between two passes.
-
-    Attributes:
-        folded: The run as it is committed.
-        fold: What folds on from there.
-        empty_since: Since when nobody is in it; None while somebody is.
-    """
-
-    folded: FoldedRun
-    fold: Fold
-    empty_since: float | None = None
-
-
-class _Folded(msgspec.Struct):
-    """What is to be committed of a run, how it stood before, and the chunk that it comes from."""
-
-    run_id: str
-    run: _OpenRun
-    before: Standing
-    changes: Changes
-    chunk: Chunk | None = None
-
-
 class Line:
     """Takes spools to committed run logs; to be used by one thread at a time.
 
@@ -76,6 +52,8 @@ class Line:
 
     Attributes:
         spools: How far each is read.
+        archived: Which archived ones are to be read; their lines come before the spool's.
+        held: Runs that are not read for now, as the store does not know yet which spool is theirs.
         meter: What was committed.
         grace_seconds: How long nobody is in a run before it ends.
         idle_seconds: How long a run of visitors alone is silent before it ends.
@@ -84,24 +62,36 @@ class Line:
         home: Where the spools lie.
         run_logs: The store.
         grace_seconds, idle_seconds: The same.
+        archived: The archived spools; without them, none is read.
     """
 
     def __init__(
-        self, home: Path, run_logs: RunLogs, grace_seconds: float, idle_seconds: float
+        self,
+        home: Path,
+        run_logs: RunLogs,
+        grace_seconds: float,
+        idle_seconds: float,
+        archived: ArchivedSpools | None = None,
     ) -> None:
         self._run_logs = run_logs
         self.grace_seconds = grace_seconds
         self.idle_seconds = idle_seconds
         self.spools = Spools(home, run_logs.checkpoints())
+        self.archived = archived
         self.meter = LineMeter()
-        self._open: dict[str, _OpenRun] = {}
-        self._ended: RecentRuns[_OpenRun] = RecentRuns()
+        self._open: dict[str, OpenRun] = {}
+        self._ended: RecentRuns[OpenRun] = RecentRuns()
         self._failed: set[str] = set()
+        self.held: set[str] = set()
         self._too_large: set[str] = set()
-        self._complained_of: set[str] = set()
         self._rounds = Rounds()
         for run_id in run_logs.open_runs():
             self._take_up(run_id)
+
+    def close(self) -> None:
+        """Close the files that are read."""
+        if self.archived:
+            self.archived.close()
 
     def leaving(self) -> set[str]:
         """Return the runs that nobody is in, and that wait for the end of the grace period."""
@@ -115,6 +105,30 @@ class Line:
     def open_count(self) -> int:
         """Return how many runs go on."""
         return len(self._open)
+
+    def unread(self) -> list[str]:
+        """Return the runs of which archived spools are to be folded next."""
+        return self.archived.unread() if self.archived else []
+
+    def unfolded(self, sizes: dict[str, int]) -> list[str]:
+        """Return the runs that are not folded up to these sizes, or are in `unread`, each once."""
+        return list(dict.fromkeys([*self.unread(), *self.spools.unfolded(sizes)]))
+
+    def look_again(self, run_id: str, number: int) -> None:
+        """Have an archived spool that has grown be folded on."""
+        if self.archived:
+            self.archived.look_again(run_id, number)
+
+    def is_at_rest(self, run_id: str) -> bool:
+        """Tell whether a run has ended, and nothing of it is read, or about to be."""
+        is_read = self.archived is not None and self.archived.is_unread(run_id)
+        return not is_read and run_id not in self._open and run_id not in self._failed
+
+    def forget_spool(self, run_id: str) -> None:
+        """Note that the store has a run's spool for archived: its next one begins at the start."""
+        self.spools.forget(run_id)
+        self._ended.take(run_id)
+        self.held.discard(run_id)
 
     def run(self, run_ids: Sequence[str]) -> Pass:
         """Fold what is new in these runs' spools, and commit it; a fair piece of each.
@@ -131,7 +145,7 @@ class Line:
             if len(run_ids) == 1:
                 if run_ids[0] not in self.spools.unreadable():
                     self._run_logs.check_sound()  # what nobody could have written is a broken store
-                self.spools.refuse(run_ids[0], f"steplogd has a defect, report it: {error!r}")
+                self._give_up(run_ids[0], f"steplogd has a defect, report it: {error!r}")
                 return Pass()
             return self._run_each(run_ids)
 
@@ -151,7 +165,7 @@ class Line:
             StoreError: Nothing was committed; the same call may be made again.
         """
         self._take_up_failed()
-        ended: list[_Folded] = []
+        ended: list[Folded] = []
         due = self._rounds.due(self._open)
         for run_id, run in self._open.items():
             if not (everyone or run_id in due or run.empty_since is not None):
@@ -161,7 +175,7 @@ class Line:
                 run.fold.end_run()
                 if run_id in self._too_large:
                     run.folded.state.status, run.folded.state.message = FAIL, _TOO_MANY
-                ended.append(_Folded(run_id, run, before, run.fold.take_changes()))
+                ended.append(Folded(run_id, run, before, run.fold.take_changes()))
         self._commit(ended)
         return {folded.run.folded.run_no for folded in ended}
 
@@ -179,48 +193,73 @@ class Line:
         self._take_up_failed()
         done = Pass()
         budget, deadline = PASS_BYTES, time.monotonic() + PASS_SECONDS
-        folded: list[_Folded] = []
+        folded: list[Folded] = []
         for run_id in run_ids:
             if budget <= 0 or time.monotonic() > deadline:
                 done.skipped.append(run_id)
                 continue
-            found = None if self._is_too_large(run_id) else self.spools.read(run_id)
-            if found is None:
+            one = self._fold_next(run_id)
+            if one is None or one.chunk is None:
                 continue
-            chunk, notices = found
-            budget -= len(chunk.lines)
-            folded.append(self._fold(run_id, chunk, notices))
-            if chunk.has_more:
+            budget -= len(one.chunk.lines)
+            folded.append(one)
+            if one.chunk.has_more or one.archived:
                 done.unfinished.append(run_id)
         self._commit(folded)
+        done.unfinished += self.unread()
         done.advanced = {one.run.folded.run_no for one in folded}
         done.late = any(one.run.folded.state.status != PROCESSING for one in folded)
         return done
 
-    def _fold(self, run_id: str, chunk: Chunk, notices: list[Malformed]) -> _Folded:
+    def _fold_next(self, run_id: str) -> Folded | None:
+        """Fold what comes next of a run; None where there is nothing, or it is not to be read."""
+        if self._is_too_large(run_id) or run_id in self.held:
+            return None
+        if self.archived and (late := self.archived.read(run_id)):
+            return self._fold(run_id, late[0], [], late[1])
+        found = self.spools.read(run_id)
+        return self._fold(run_id, *found) if found else None
+
+    def _fold(
+        self,
+        run_id: str,
+        chunk: Chunk,
+        notices: list[Malformed],
+        archived: ArchivedSpool | None = None,
+    ) -> Folded:
         self._failed.add(run_id)  # ahead of the store, until that is committed
         run = self._open.get(run_id) or self._take_up(run_id)
         before = standing(run.folded.state)
         run.fold.apply(notices, chunk.modified_ts)
         run.fold.apply(decode(chunk.lines, chunk.offset), chunk.modified_ts)
-        run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
+        run.folded.archived = archived
+        if archived is None:
+            run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
+        if self.archived:
+            last = archived is None or self.archived.is_last(run_id, archived)
+            run.folded.is_partly_unread = not last
         if run.fold.weight > MOST_WEIGHT_BYTES:
             self._too_large.add(run_id)
         changes = run.fold.take_changes()
         if changes.has_arrival:
             run.empty_since = None
-        return _Folded(run_id, run, before, changes, chunk)
+        return Folded(run_id, run, before, changes, chunk, archived)
 
     def _is_too_large(self, run_id: str) -> bool:
         if run_id in self._too_large:
-            self.spools.refuse(run_id, _TOO_MANY)
+            self._give_up(run_id, _TOO_MANY)
         return run_id in self._too_large
 
-    def _take_up(self, run_id: str) -> _OpenRun:
+    def _give_up(self, run_id: str, reason: str) -> None:
+        self.spools.refuse(run_id, reason)
+        if self.archived:
+            self.archived.give_up(run_id)
+
+    def _take_up(self, run_id: str) -> OpenRun:
         run = self._ended.take(run_id)
         if run is None:
             folded = self._run_logs.load(run_id)
-            run = _OpenRun(folded, Fold(folded.state))
+            run = OpenRun(folded, Fold(folded.state))
         self._open[run_id] = run
         self._rounds.hear([run_id])
         return run
@@ -234,7 +273,7 @@ class Line:
                 del self._open[run_id]  # it is not open, or was never committed
             self._failed.remove(run_id)
 
-    def _commit(self, folded: list[_Folded]) -> None:
+    def _commit(self, folded: list[Folded]) -> None:
         if not folded:
             return
         self._failed.update(one.run_id for one in folded)
@@ -242,8 +281,11 @@ class Line:
             self._run_logs.commit((one.run.folded, one.changes) for one in folded)
         for one in folded:
             self._failed.discard(one.run_id)
-            self._complain_of_set_aside(one)
-            if one.chunk is not None:
+            self.spools.complaints.say_set_aside(one.run_id, one.changes.set_aside)
+            one.run.folded.archived = None
+            if self.archived and one.archived:
+                self.archived.note_folded(one.run_id, one.archived)
+            elif one.chunk is not None:
                 self.spools.note_folded(one.run_id, one.chunk)
             if one.run.folded.state.status != PROCESSING:
                 self._open.pop(one.run_id, None)
@@ -254,21 +296,9 @@ class Line:
             self.meter.count(one.before, now, state, size_bytes)
             tell(one.before, now, state)
 
-    def _complain_of_set_aside(self, folded: _Folded) -> None:
-        """Say once of each run that something was set aside, and when its spool is another."""
-        for malformed in folded.changes.set_aside[:1]:
-            if malformed.line and folded.run_id in self._complained_of:
-                return
-            self._complained_of.add(folded.run_id)
-            self.spools.complaints.say(
-                "line set aside" if malformed.line else "spool is read anew",
-                folded.run_id,
-                offset=malformed.offset,
-                reason=malformed.reason[:200],
-                look=f"steplog show {folded.run_id} --set-aside",
-            )
-
-    def _has_ended(self, run_id: str, run: _OpenRun, now: float, wall_now: float) -> bool:
+    def _has_ended(self, run_id: str, run: OpenRun, now: float, wall_now: float) -> bool:
+        if self.archived and self.archived.is_unread(run_id):
+            return False
         path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
         presence = look(path, read_to, run.folded.state, wall_now, self.idle_seconds)
         if run_id in self._too_large:

@@ -1,8 +1,40 @@
-"""A pass: one piece of work of the line, over some spools."""
+"""What one pass of the line folds of which run, and what it did."""
 
 from __future__ import annotations
 
 import msgspec
+
+from steplogd.core.fold import Fold
+from steplogd.core.state import Changes
+from steplogd.intake.tail import Chunk
+from steplogd.run_news import Standing
+from steplogd.store.archived import ArchivedSpool
+from steplogd.store.run_logs import FoldedRun
+
+
+class OpenRun(msgspec.Struct):
+    """A run between two passes.
+
+    Attributes:
+        folded: The run as it is committed.
+        fold: What folds on from there.
+        empty_since: Since when nobody is in it; None while somebody is.
+    """
+
+    folded: FoldedRun
+    fold: Fold
+    empty_since: float | None = None
+
+
+class Folded(msgspec.Struct):
+    """What is to be committed of a run, how it stood before, and where that comes from."""
+
+    run_id: str
+    run: OpenRun
+    before: Standing
+    changes: Changes
+    chunk: Chunk | None = None
+    archived: ArchivedSpool | None = None
 
 
 class Pass(msgspec.Struct):

@@ -12,6 +12,8 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
+from steplogd.archive import Archive
+from steplogd.archived_spools import ArchivedSpools
 from steplogd.changes import Changes, changes
 from steplogd.deliveries import Deliveries
 from steplogd.document_stage import DocumentStage
@@ -23,7 +25,9 @@ from steplogd.intake.tail import list_spools
 from steplogd.line import Line
 from steplogd.meters import Meters
 from steplogd.progress import Progress
+from steplogd.retention import Retention
 from steplogd.shared_home import refuse_unshareable, share
+from steplogd.store.archived import Archived
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
@@ -165,6 +169,8 @@ class Service:
         await to_thread.run_sync(refuse_unshareable, config)
         min_free = await to_thread.run_sync(self._disk.min_free_of, settings.min_free)
         await self._deliveries.adopt(config, [*found.added, *found.changed])
+        if config.retention != self.config.retention:
+            self._retention.apply(config.retention)
         self.config, self._disk.min_free = config, min_free
         self._line.grace_seconds = settings.grace_seconds
         self._line.idle_seconds = settings.idle_seconds
@@ -206,6 +212,7 @@ class Service:
                     self._begin_to_stop()
                     guard.start_soon(self._cancel_late, stages.cancel_scope)
             guard.cancel_scope.cancel()
+        self._line.close()
         _log.info("stopped", home=str(self.config.home))
 
     def _stages(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -218,6 +225,7 @@ class Service:
             follower.end_runs,
             self._documents.run,
             self._watch_store,
+            self._retention.keep,
             functools.partial(self._deliveries.run, self._stop),
         ]
 
@@ -230,11 +238,18 @@ class Service:
             make_folder(spool_folder(config.home))
         database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
         self._database = database
+        archive, archived = Archive(config.home), Archived(database)
         self._cursors = Cursors(database)
         self._deliveries = Deliveries(config.home, self._cursors, settings)
-        take(database, lambda: dict(list_spools(spool_folder(config.home))))
+        take(database, lambda: archive.sizes() | dict(list_spools(spool_folder(config.home))))
         run_logs = RunLogs(database)
-        self._line = Line(config.home, run_logs, settings.grace_seconds, settings.idle_seconds)
+        self._line = Line(
+            config.home,
+            run_logs,
+            settings.grace_seconds,
+            settings.idle_seconds,
+            ArchivedSpools(archive, archived),
+        )
         self._disk = HomeDisk(config.home, settings.min_free)
         writer = DocumentWriter(config.home, Documents(database), self._disk)
         self._documents = DocumentStage(writer, self._stop)
@@ -247,6 +262,16 @@ class Service:
             on_end=self._documents.wake,
         )
         self.progress = Progress(self._follower, database)
+        self._retention = Retention(
+            config.home,
+            config.retention,
+            archive,
+            archived,
+            self._line,
+            self._follower,
+            self._disk,
+            self._stop,
+        )
         self._deliveries.begin_with(config.backends)
 
     async def _close(self) -> None:

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from steplog.events import Malformed
-from steplog.home import spool_folder, spool_path
+from steplog.home import is_anothers, spool_folder, spool_path
 from steplogd.complaints import Complaints
 from steplogd.intake.tail import read_chunk, scan
 
@@ -140,6 +140,9 @@ class Spools:
                 return None
             notices = [Malformed(offset=offset, line=b"", reason=REPLACED)]
             chunk = read_chunk(self.path(run_id), 0)
+        if chunk.offset == 0 and is_anothers(self.path(run_id), chunk.owner):
+            self.refuse(run_id, "the run is another user's, whose spool was archived")
+            return None
         if chunk.lines or notices:
             return chunk, notices
         self.note_folded(run_id, chunk)
@@ -160,6 +163,11 @@ class Spools:
     def left(self) -> dict[str, int]:
         """Return how many bytes of each were seen that are not folded, where there are any."""
         return self._left.copy()
+
+    def forget(self, run_id: str) -> None:
+        """Note that a spool is none any more, and that the next one of its name is a new one."""
+        for known in (self._checkpoints, self._read_to, self._inodes, self._restarts):
+            known.pop(run_id, None)
 
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""

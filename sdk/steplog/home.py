@@ -121,6 +121,31 @@ def is_ours(status: os.stat_result, is_right_kind: Callable[[int], bool] = stat.
     return status.st_uid == os.geteuid() and is_right_kind(status.st_mode)
 
 
+def owner_mark(spool: Path) -> Path:
+    """Return the link that tells, where several users share a home, whose a run is.
+
+    It is there once a spool of the run was archived, and belongs to the owner of the folder; it
+    leads nowhere, but its text is the user's number. So nobody takes the run by its name.
+    """
+    return spool.with_name(f".{spool.stem}.owner")
+
+
+def run_owner(spool: Path) -> str | None:
+    """Return the number of the user whose spool was archived that had this name; None if none."""
+    mark = owner_mark(spool)
+    try:
+        owner = str(mark.readlink())
+        is_true = mark.lstat().st_uid == spool.parent.stat().st_uid
+    except OSError:
+        return None
+    return owner if is_true else None
+
+
+def is_anothers(spool: Path, uid: int) -> bool:
+    """Tell whether a run is another user's than this one, by the spool of it that was archived."""
+    return run_owner(spool) not in (None, str(uid)) and is_shared(spool.parent)
+
+
 def spool_folder(home: Path) -> Path:
     """Return the folder that tasks append in."""
     return home / "spool"
@@ -129,6 +154,11 @@ def spool_folder(home: Path) -> Path:
 def spool_path(home: Path, run_id: str) -> Path:
     """Return the spool of a run; the id must be valid."""
     return home / "spool" / f"{run_id}.jsonl"
+
+
+def archive_folder(home: Path) -> Path:
+    """Return the folder of the spools that were taken away once their runs had long ended."""
+    return home / "archive"
 
 
 def database_path(home: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from steplog.home import (
     SPOOL_MODE,
     document_path,
+    is_anothers,
     is_ours,
     is_shared,
     is_taken,
@@ -45,6 +46,10 @@ _OUT_OF_THE_WAY: Final = 700
 """The lowest descriptor of a spool, below the usual limit of 1,024: a program that closes all of
 them, as daemons do, opens files of its own with the lowest numbers, and our lines belong in none of
 these."""
+
+_OPENINGS: Final = 5
+"""How often a spool is opened that is taken away just then; where it looks so for ever, the file
+system numbers a file differently each time, and then the last one is good enough."""
 
 _PROPOSALS: Final = 50
 _STAND_INS: Final = 5
@@ -103,6 +108,8 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
         OSError: It cannot be opened, or is no regular file.
     """
     path = spool_path(home, check_run_id(run_id))
+    if is_anothers(path, os.geteuid()):
+        raise _taken(path)
     try:
         return _open(path, exclusive=exclusive)
     except OSError as error:
@@ -138,20 +145,28 @@ def open_chosen_spool(home: Path, run_id: str) -> tuple[str, int]:
 
 
 def _open(path: Path, *, exclusive: bool) -> int:
+    left = 1 if exclusive else _OPENINGS  # nobody takes away what is new and empty
+    while True:
+        fd, left = _open_file(path, exclusive=exclusive), left - 1
+        try:
+            if _prepare(fd, path) or not left:
+                _end_torn_tail(fd)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _open_file(path: Path, *, exclusive: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     flags |= os.O_EXCL if exclusive else 0
     try:
-        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
+        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
     except FileNotFoundError:
         make_folder(path.parent.parent)
         make_folder(path.parent)
-        fd = move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
-    try:
-        _prepare(fd, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
 
 
 def open_new_spool(home: Path) -> tuple[str, int]:
@@ -239,7 +254,12 @@ def _taken(path: Path) -> SpoolTaken:
     return SpoolTaken(errno.EACCES, "is another user's", str(path))
 
 
-def _prepare(fd: int, path: Path) -> None:
+def _prepare(fd: int, path: Path) -> bool:
+    """Lock a spool; return False when it was taken away before that.
+
+    A daemon takes a spool away that nobody has locked, and then who comes next makes a new one:
+    with the lock in hand, what the path leads to stays there.
+    """
     status = os.fstat(fd)
     # A second name: what we would append to may be a file of ours that another user linked here.
     if not (is_ours(status) and status.st_nlink <= 1) and is_shared(path.parent):
@@ -250,7 +270,15 @@ def _prepare(fd: int, path: Path) -> None:
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
     lock(fd)
-    if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except FileNotFoundError:
+        return False
+
+
+def _end_torn_tail(fd: int) -> None:
+    size = os.fstat(fd).st_size
+    if size and os.pread(fd, 1, size - 1) != b"\n":
         os.write(fd, b"\n")
 
 

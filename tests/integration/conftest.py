@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.archives import impatient_paths
 from tests.contract.trackers import MlflowStore
 from tests.guard import anyio_backend, loop_guard
 from tests.mlflow_server import running
@@ -13,7 +14,7 @@ from tests.mlflow_server import running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["anyio_backend", "loop_guard"]
+__all__ = ["anyio_backend", "impatient_paths", "loop_guard"]
 
 
 @pytest.fixture(scope="session")

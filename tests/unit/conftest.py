@@ -10,6 +10,7 @@ import structlog
 from steplogd.store.database import Database
 from tests.guard import anyio_backend, loop_guard
 from tests.repositories import make_repository
+from tests.shelf import Shelf
 from tests.stores import START, Store
 
 if TYPE_CHECKING:
@@ -70,3 +71,13 @@ def folded(home: Path) -> Iterator[Store]:
     filled.observe("note", "hot\x1b[31m")
     yield filled
     filled.connection.close()
+
+
+@pytest.fixture
+def shelf(home: Path) -> Iterator[Shelf]:
+    """Make a home with a run that has ended."""
+    home.mkdir()
+    built = Shelf(home)
+    yield built
+    built.close()
+    built.database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from steplogd.changes import Changes, changes
 from steplogd.config import BackendConfig, Config, ConfigError, Settings
+from steplogd.core.retention import Policy
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 
 
@@ -30,6 +32,17 @@ def test_backends_are_compared_by_name_and_options() -> None:
     found = changes(old, new)
 
     assert found == Changes(added=["d"], removed=["b"], changed=["c"], settings={})
+
+
+def test_another_policy_of_retention_is_told_as_a_whole() -> None:
+    """By the name of its table."""
+    old = config()
+    new = replace(old, retention=Policy("compress", max_bytes=1))
+
+    found = changes(old, new)
+
+    told = {"action": "compress", "after_days": 30.0, "max_bytes": 1}
+    assert found.settings == {"retention": told}
 
 
 def test_settings_are_told_with_their_new_values() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplogd.config import ConfigError, Settings, backend_types, find_config, load_config
+from steplogd.core.retention import Policy
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 
 if TYPE_CHECKING:
@@ -184,3 +185,34 @@ def test_a_home_below_a_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"cannot be made: .*/file is no folder"):
         load_config(path)
+
+
+def test_retention_is_off_unless_asked_for(write: Callable[[str], Path]) -> None:
+    """And what is asked for is taken as it is."""
+    asked = '[retention]\naction = "remove"\nafter_days = 0.5\nmax_bytes = 1000\n'
+
+    assert load_config(None).retention == Policy("keep")
+    assert load_config(write(asked)).retention == Policy("remove", 0.5, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retention = 3", r"write retention as a table: \[retention\]"),
+        ("retension = 3", "no key 'retension'; did you mean 'retention'"),
+        ("[retention]\nafter_day = 3", "no key 'after_day'; did you mean 'after_days'"),
+        ("[retention]\naction = 'remov'", "no action 'remov'; did you mean 'remove'"),
+        ("[retention]\naction = 3", "no action 3; known are compress, keep, remove"),
+        ("[retention]\nafter_days = -1", "after_days must be 0 or more, not -1"),
+        ("[retention]\nafter_days = nan", "after_days must be 0 or more, not nan"),
+        ("[retention]\nafter_days = '3'", "Expected `float`, got `str`"),
+        ("[retention]\naction = 'remove'\nmax_bytes = 0", "more than 0, not 0"),
+        ("[retention]\nmax_bytes = 5", "max_bytes frees nothing with action 'keep'"),
+    ],
+)
+def test_retention_that_makes_no_sense_is_refused(
+    write: Callable[[str], Path], text: str, said: str
+) -> None:
+    """Naming the key, and what would be right."""
+    with pytest.raises(ConfigError, match=said):
+        load_config(write(text))

@@ -66,7 +66,7 @@ async def test_who_waits_beside_who_folds_reads_no_spool_again(
 
     with anyio.fail_after(DEADLINE_SECONDS):
         async with anyio.create_task_group() as stages:
-            follower._mark(RUN_IDS)
+            follower.mark(RUN_IDS)
             stages.start_soon(follower.fold)
             await follower.caught_up()
             stop.set()

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,11 +15,10 @@ from steplog.importing import placing
 from steplog.importing.sources import MAX_BYTES, MAX_DEPTH
 from steplogd.core.fold import Fold
 from steplogd.core.state import RunState
+from steplogd.line import Line
+from steplogd.store.database import Database
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.conftest import spools
-
-if TYPE_CHECKING:
-    from steplogd.store.database import Database
 
 GOOD = {"run_id": "good", "status": "SUCCESS", "steps": {}}
 
@@ -123,6 +122,26 @@ def test_a_run_that_has_only_its_rows_left_is_not_imported_over_them(
 
     assert 1 == status
     assert not (database.path.parent / "spool").exists()
+
+
+def test_a_run_whose_spool_was_archived_is_present(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its writer is in the run log; another document of that id is told from it as ever."""
+    path = put(tmp_path / "good.json", GOOD)
+    report(capsys, str(path))
+    database = Database(home / "steplog.db")
+    Line(home, RunLogs(database), 1.0, 1.0).run(["good"])
+    database.close()
+    (home / "spool" / "good.jsonl").unlink()
+
+    again = report(capsys, str(path))
+    put(path, {**GOOD, "status": "FAIL"})
+    other = report(capsys, str(path))
+
+    assert again == (0, {"imported": [], "present": ["good"], "skipped": []})
+    assert (other[0], other[1]["imported"]) == (1, [])
+    assert not (home / "spool" / "good.jsonl").exists()
 
 
 def test_a_rehearsal_writes_nothing(

@@ -148,3 +148,36 @@ def test_a_home_is_its_owners_to_use_whatever_the_umask(tmp_path: Path) -> None:
 
     folders = [tmp_path / "home", tmp_path / "home" / "spool"]
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]
+
+
+def test_a_spool_that_is_taken_away_before_it_is_locked_is_left(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon may archive it just then; what would be written there came late."""
+    append_line(home, "r", _LINE)
+    path, away = spool_path(home, "r"), home / "away"
+    lock_it = spool.lock
+
+    def take_away_and_lock(fd: int) -> bool:
+        if not away.exists():
+            path.rename(away)
+        return lock_it(fd)
+
+    monkeypatch.setattr(spool, "lock", take_away_and_lock)
+    append_line(home, "r", b'{"t":"lost","count":1}\n')
+
+    assert away.read_bytes() == _LINE
+    assert path.read_bytes() == b'{"t":"lost","count":1}\n'
+
+
+def test_a_file_system_that_numbers_a_file_anew_each_time_is_put_up_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks as if it were taken away for ever is used all the same."""
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    append_line(home, "r", _LINE)
+    run_id, fd = open_new_spool(home)
+    os.close(fd)
+
+    assert spool_path(home, "r").read_bytes() == _LINE
+    assert spools(home) == sorted(["r", run_id])

@@ -64,7 +64,7 @@ async def test_what_is_being_folded_was_told_of(home: Path, database: Database) 
             tasks.start_soon(follower._sweep_once)
             await anyio.wait_all_tasks_blocked()
             follower.missed.hear(["r"])
-            follower._mark(["r"])
+            follower.mark(["r"])
             tasks.start_soon(follower._fold_once)
             await anyio.wait_all_tasks_blocked()
             go_on.set()
@@ -113,7 +113,7 @@ async def test_what_waits_to_be_folded_was_told_of(home: Path, database: Databas
     """For as long as the disk is full, say."""
     follower = await to_thread.run_sync(following, home, database)
     await to_thread.run_sync(append, home, "r", _LINE)
-    follower._mark(["r"])
+    follower.mark(["r"])
     for _ in range(3):
         await follower._sweep_once()
 

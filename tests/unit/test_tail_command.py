@@ -213,3 +213,30 @@ def test_tail_takes_the_spool_that_was_appended_to_last(home: Path, capsys: Any)
     assert main(["tail", "--no-follow"]) == 0
 
     assert capsys.readouterr().out.endswith("x=2\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--no-follow"], ["--raw"]])
+def test_a_spool_that_is_compressed_is_said_to_be(
+    home: Path, capsys: Any, options: list[str]
+) -> None:
+    """With where it lies, and how to print it; nobody waits for it. A run `r.1` is another one."""
+    (home / "archive").mkdir(parents=True)
+    for name in ("r.10.jsonl", "r.2.jsonl.gz", "r.1.3.jsonl.gz", "r.0.jsonl"):
+        (home / "archive" / name).touch()
+    assert main(["tail", "r", *options]) == 1
+
+    archive = home / "archive"
+    assert capsys.readouterr().err == (
+        "steplog: the spool of run r was archived and compressed: "
+        f"`zcat -f {archive}/r.2.jsonl.gz {archive}/r.10.jsonl` prints it, "
+        "`steplog show r` its run log\n"
+    )
+
+
+def test_a_spool_that_was_removed_is_said_to_be(folded: Any, capsys: Any) -> None:
+    """As the run log knows the run; a run that it does not know is waited for."""
+    assert main(["tail", "done"]) == 1
+
+    assert "the spool of run done was removed" in capsys.readouterr().err
+    assert main(["tail", "other", "--no-follow"]) == 1
+    assert "no spool of run other is in" in capsys.readouterr().err

@@ -50,6 +50,7 @@ class Chunk(msgspec.Struct, frozen=True):
         modified_ts: When the spool was last appended to, in microseconds since the epoch.
         size: The whole spool's, in bytes.
         inode: The file's number, by which one that took its place is told from it.
+        owner: The number of the user whose file it is.
         before: The bytes that lie just before them, `MARK_BYTES` at most.
         has_more: Whether more than this could have been read.
     """
@@ -61,6 +62,7 @@ class Chunk(msgspec.Struct, frozen=True):
     inode: int = 0
     before: bytes = b""
     has_more: bool = False
+    owner: int = -1
 
     @property
     def end(self) -> int:
@@ -96,17 +98,25 @@ def read_chunk(path: Path, offset: int) -> Chunk:
         OSError: It cannot be read.
     """
     known = min(offset, MARK_BYTES)
-    with _opened(path) as (fd, status):
+    with opened(path) as (fd, status):
         # No more than there is: to make room for a whole chunk costs more than to read some lines.
         there = max(status.st_size - offset, 0)
         data = os.pread(fd, known + min(there, CHUNK_BYTES), offset - known)
     before, data = data[:known], data[known:]
-    whole, has_more = _whole(data)
-    modified_ts = status.st_mtime_ns // 1000
-    return Chunk(data[:whole], offset, modified_ts, status.st_size, status.st_ino, before, has_more)
+    whole, has_more = whole_lines(data)
+    return Chunk(
+        lines=data[:whole],
+        offset=offset,
+        modified_ts=status.st_mtime_ns // 1000,
+        size=status.st_size,
+        inode=status.st_ino,
+        before=before,
+        has_more=has_more,
+        owner=status.st_uid,
+    )
 
 
-def _whole(data: bytes) -> tuple[int, bool]:
+def whole_lines(data: bytes) -> tuple[int, bool]:
     """Return how many of these bytes make a chunk, and whether more could follow them."""
     is_full = len(data) == CHUNK_BYTES
     if data.count(b"\n") > CHUNK_LINES:
@@ -124,7 +134,7 @@ def has_writer(path: Path) -> bool:
     Raises:
         OSError: It cannot be told; NotASpool too.
     """
-    with _opened(path) as (fd, _):
+    with opened(path) as (fd, _):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -186,7 +196,12 @@ def run_id_of(name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+def opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """Hold a spool open to read it: its descriptor and its status.
+
+    Raises:
+        FileNotFoundError, NotASpool, NotAFolder, OSError: As `read_chunk`.
+    """
     with _folder(path.parent) as folder:
         _status(path, folder)  # before it is opened: to open a device may set it going
         try:

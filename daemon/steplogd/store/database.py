@@ -86,7 +86,7 @@ class Database:
                     mode = "ro&immutable=1" if is_frozen else "ro"
                 connect = functools.partial(self._connect, patience_seconds, mode)
                 self._writer = opened.enter_context(contextlib.closing(connect()))
-                self._make_schema()
+                self._make_schema(is_onlooker=is_onlooker)
                 self._reader = opened.enter_context(contextlib.closing(connect()))
             except sqlite3.Error as error:
                 raise sorted_error(path, error) from error
@@ -168,6 +168,21 @@ class Database:
         with self._write_lock, contextlib.suppress(sqlite3.OperationalError):
             self._writer.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
+    def make_durable(self) -> None:
+        """Return when all that is committed would survive a power cut.
+
+        What came from the WAL into the file itself was synced then; the file is not to be opened
+        here, as closing it would drop SQLite's locks on it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        fd = os.open(with_sidecars(self.path)[1], os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         """Close both connections; waits for a transaction that is under way."""
         with self._write_lock, self._read_lock:
@@ -213,16 +228,15 @@ class Database:
             self._broken = error
         return error
 
-    def _make_schema(self) -> None:
-        if self._has_schema(self._writer):
+    def _make_schema(self, *, is_onlooker: bool) -> None:
+        if self._has_schema(self._writer) and (is_onlooker or _is_whole(self._writer)):
             return
-        schema = resources.files("steplogd.store").joinpath("schema.sql").read_text("utf-8")
         with self.transaction() as connection:
-            if self._has_schema(connection):  # somebody else has made it just now
-                return
-            for statement in schema.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not self._has_schema(connection):  # else somebody else has made it just now
+                _execute(connection, "schema.sql")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not _is_whole(connection):
+                _execute(connection, "archive.sql")
 
     def _has_schema(self, connection: sqlite3.Connection) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -235,6 +249,18 @@ class Database:
         if version == 0 and tables:
             raise StoreUnusable(f"{self.path} is a database of another program")
         return bool(version)
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    """Tell whether a store has the tables that came later than its version."""
+    sql = "SELECT 1 FROM sqlite_master WHERE name = 'archived'"
+    return connection.execute(sql).fetchone() is not None
+
+
+def _execute(connection: sqlite3.Connection, name: str) -> None:
+    statements = resources.files("steplogd.store").joinpath(name).read_text("utf-8")
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def _has_content(path: Path) -> bool:

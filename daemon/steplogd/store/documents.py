@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
 
     from steplogd.store.database import Database
+
+
+class Outdated(NamedTuple):
+    """A run that wants a document.
+
+    Attributes:
+        position: Of its last observation.
+        revision: Of the run's own state.
+        start_ts: When it began, in microseconds since the epoch.
+        is_first: Whether this store has written none of it yet.
+    """
+
+    run_no: int
+    run_id: str
+    position: int
+    revision: int
+    start_ts: int
+    is_first: bool
 
 
 class Documents:
@@ -16,16 +34,17 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def outdated(self) -> list[tuple[int, str, int, int]]:
-        """Return run number, run id, position and revision of each run that wants a document."""
+    def outdated(self) -> list[Outdated]:
+        """Return each run that wants a document."""
         sql = (
-            "SELECT run.run_no, run_id, run.position, run.revision FROM run "
+            "SELECT run.run_no, run_id, run.position, run.revision, start_ts, "
+            "document.run_no IS NULL FROM run "
             "LEFT JOIN document USING (run_no) WHERE status <> 'PROCESSING' AND "
             "(document.run_no IS NULL OR document.position < run.position "
             "OR document.revision < run.revision)"
         )
         with self._database.reading() as connection:
-            return connection.execute(sql).fetchall()
+            return [Outdated(*row) for row in connection.execute(sql)]
 
     def blame(self, error: sqlite3.Error) -> None:
         """Say what this error, which somebody met who read the store, means for it.

@@ -23,7 +23,8 @@ def take(database: Database, sizes: Callable[[], Mapping[str, int]]) -> None:
 
     Args:
         database: The store.
-        sizes: Returns the size of each spool in bytes, by run id; called when that matters.
+        sizes: Returns the size of each spool in bytes, by run id, and 0 for runs that have but
+            archived ones; called when that matters.
 
     Raises:
         StoreUnusable: It must be set aside.
@@ -55,7 +56,10 @@ def _check_without_wal(database: Database, spools: Mapping[str, int]) -> None:
         folded = dict(
             connection.execute("SELECT run_id, offset FROM run JOIN checkpoint USING (run_no)")
         )
-    if all(spools.get(run_id, -1) >= offset for run_id, offset in folded.items()):
+        (removed,) = connection.execute(
+            "SELECT count(*) FROM archived WHERE state = 'removed'"
+        ).fetchone()
+    if not removed and all(spools.get(run_id, -1) >= offset for run_id, offset in folded.items()):
         raise lost
     database.check_sound()
     sql = (

@@ -11,6 +11,7 @@ import msgspec
 from steplog import values
 from steplog.store_reader import text
 from steplogd.core.state import Attempt, Changes, RunState, Task, Writer
+from steplogd.store.archived import ArchivedSpool, write_archived
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,12 +45,16 @@ class FoldedRun(msgspec.Struct):
 
     Attributes:
         mark: What the spool is known by at that place; empty where that is not known.
+        archived: The archived spool that was folded on since the last commit, and not its spool.
+        is_partly_unread: Whether there is more to be folded of its archived spools.
     """
 
     run_no: int
     state: RunState
     offset: int
     mark: bytes = b""
+    archived: ArchivedSpool | None = None
+    is_partly_unread: bool = False
 
 
 class RunLogs:
@@ -59,12 +64,15 @@ class RunLogs:
         self._database = database
 
     def checkpoints(self) -> dict[str, tuple[int, bytes]]:
-        """Return how many bytes of each spool are folded, and the mark there, by run id.
+        """Return how many bytes of each spool are folded, if any, and the mark there, by run id.
 
         They come in the order of the runs' numbers, as both tables lie. SQLite by itself would go
         by run ids and jump: with more runs than its cache holds, that reads a page for each.
         """
-        sql = "SELECT run_id, offset, mark FROM checkpoint CROSS JOIN run USING (run_no)"
+        sql = (
+            "SELECT run_id, offset, mark FROM checkpoint CROSS JOIN run USING (run_no) "
+            "WHERE offset > 0"
+        )
         with self._database.reading() as connection:
             return {run_id: (offset, mark) for run_id, offset, mark in connection.execute(sql)}
 
@@ -165,6 +173,7 @@ def _write_run(connection: sqlite3.Connection, run: FoldedRun) -> None:
     columns["tag"], columns["message"] = clean(state.tag), clean(state.message)
     columns["parameters"] = values.to_json(state.parameters).decode()
     columns["config"] = values.to_json(state.config).decode()
+    columns["spooled"] = int(run.offset > 0)
     if run.run_no == 0:
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         cursor = connection.execute(
@@ -182,10 +191,13 @@ def _write_run(connection: sqlite3.Connection, run: FoldedRun) -> None:
         "INSERT OR REPLACE INTO checkpoint (run_no, offset, last_ts, mark) VALUES (?, ?, ?, ?)",
         (run.run_no, run.offset, state.last_ts, run.mark),
     )
-    connection.execute(
-        "UPDATE doubt SET position = ? WHERE run_id = ? AND position IS NULL AND size <= ?",
-        (state.position, state.run_id, run.offset),
-    )
+    if run.archived is not None:
+        write_archived(connection, run.run_no, run.archived)
+    if not run.is_partly_unread:
+        connection.execute(
+            "UPDATE doubt SET position = ? WHERE run_id = ? AND position IS NULL AND size <= ?",
+            (state.position, state.run_id, run.offset),
+        )
 
 
 def _write_changes(connection: sqlite3.Connection, run: FoldedRun, changes: Changes) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from steplog.cli.archived import where_it_went
 from steplog.cli.arguments import CommandParser, home, natural, run_id
 from steplog.cli.event_text import describe
 from steplog.cli.terminal import is_coloured, sanitise
@@ -44,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     """Print until interrupted, or to the end of the spool with --no-follow."""
     arguments = _parser().parse_intermixed_args(argv)
     is_following = not arguments.no_follow
-    path = _find(spool_folder(home()), arguments.run, is_following)
+    path = _find(home(), arguments.run, is_following)
     fd = _open(path)
     print_lines = _printer(is_raw=arguments.raw)
     try:
@@ -113,13 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find(folder: Path, run: str | None, is_following: bool) -> Path:
-    """Return the spool to read; wait for it when following."""
-    is_told = False
+def _find(home: Path, run: str | None, is_following: bool) -> Path:
+    """Return the spool to read; wait for it when following, but not for one that went away.
+
+    Raises:
+        RunNotFound: There is none.
+        SteplogError: Several users share the home, and no run was named.
+    """
+    folder, is_told = spool_folder(home), False
     while True:
         path = _spool_of(folder, run) if run else _latest(folder)
         if path is not None:
             return path
+        if run and not is_told and (where := where_it_went(home, run)):
+            raise RunNotFound(sanitise(where))
         what = sanitise(
             f"no spool of run {run} is in {folder}" if run else f"no spool is in {folder}"
         )

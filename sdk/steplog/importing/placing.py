@@ -21,7 +21,7 @@ from steplog.home import (
     spool_path,
 )
 from steplog.room import Room
-from steplog.store_reader import NothingFolded, find_run, snapshot
+from steplog.store_reader import NothingFolded, find_run, rows, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,9 @@ def standing(home: Path, run_id: str, w: str) -> Standing:
         with open(spool_path(home, run_id), "rb", opener=_open_plainly) as spool:
             first = decode(spool.readline(MAX_LINE_BYTES))
     except FileNotFoundError:
-        return "other" if _is_known(home, run_id) else "absent"
+        if not _is_known(home, run_id):
+            return "absent"
+        return "same" if _is_writer(home, run_id, w) else "other"
     except OSError:
         if is_taken(spool_path(home, run_id)):
             return "other"
@@ -133,6 +135,16 @@ def _is_known(home: Path, run_id: str) -> bool:
     try:
         return document_path(home, run_id).exists() or _is_in_run_log(home, run_id)
     except PermissionError:  # a home that several users share: the names of spools say enough
+        return False
+
+
+def _is_writer(home: Path, run_id: str, w: str) -> bool:
+    """Tell whether a run was imported by this writer, though its spool is not there any more."""
+    sql = "SELECT 1 FROM writer JOIN run USING (run_no) WHERE run_id = ? AND w = ?"
+    try:
+        with snapshot(home) as connection:
+            return next(rows(connection, sql, run_id, w), None) is not None
+    except NothingFolded:
         return False
 
 

@@ -1,0 +1,132 @@
+"""The archived spools that have lines to be folded: late ones, or all, after the store was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from steplogd.archive import Place
+from steplogd.complaints import Complaints
+from steplogd.compression import CompressedSpool
+from steplogd.intake.tail import read_chunk
+from steplogd.recovery import Unread, recover
+from steplogd.store.archived import ArchivedSpool
+
+if TYPE_CHECKING:
+    from steplogd.archive import Archive
+    from steplogd.intake.tail import Chunk
+    from steplogd.store.archived import Archived, State
+
+AT_ONCE: Final = 16
+"""How many are folded side by side: to go on with a compressed one that was closed meanwhile, all
+before that place has to be read again."""
+
+
+class ArchivedSpools:
+    """Knows what is unread of which; to be used by one thread at a time.
+
+    Args:
+        archive: Where they lie.
+        archived: The store, which is brought to what lies there.
+
+    Raises:
+        OSError: The archive cannot be read.
+        StoreError: The store cannot be used now.
+    """
+
+    def __init__(self, archive: Archive, archived: Archived) -> None:
+        self._archive = archive
+        self._archived = archived
+        self._unread = recover(archive, archived)
+        self._open: dict[Place, CompressedSpool] = {}  # the one that was opened first comes first
+        self._complaints = Complaints()
+
+    def unread(self) -> list[str]:
+        """Return the runs of which archived spools are to be folded next."""
+        return list(itertools.islice(self._unread, AT_ONCE))
+
+    def is_unread(self, run_id: str) -> bool:
+        """Tell whether archived spools of a run are to be folded."""
+        return run_id in self._unread
+
+    def look_again(self, run_id: str, number: int) -> None:
+        """Have what follows be folded, of an archived spool that has grown since it was folded.
+
+        Raises:
+            StoreError: The store cannot be read now.
+        """
+        # As it is now: what somebody else has seen of it may have been folded since.
+        spool = self._archived.known([run_id])[run_id, number]
+        waiting = self._unread.setdefault(run_id, [])
+        if all(other.spool.number != number for other in waiting):
+            waiting.append(Unread(spool))
+            waiting.sort(key=lambda other: other.spool.number)
+
+    def read(self, run_id: str) -> tuple[Chunk, ArchivedSpool] | None:
+        """Return what is to be folded next of a run's archived spools; None when there is nothing.
+
+        Returns:
+            The chunk, and what the store is to note of the spool once that is folded.
+        """
+        while waiting := self._unread.get(run_id):
+            spool, is_compressed = waiting[0]
+            place = Place(run_id, spool.number, is_compressed)
+            try:
+                chunk = self._read(place, spool.offset)
+            except OSError as error:
+                if not is_compressed and self._archive.is_compressed(place):
+                    waiting[0] = Unread(spool, is_compressed=True)  # just now
+                    continue
+                reason = error.strerror or str(error)
+                path = str(self._archive.path(place))
+                what = "archived spool cannot be read"
+                self._complaints.say(what, run_id, lies_at=path, reason=reason)
+                self._pass_over(run_id)
+                continue
+            state: State = "compressed" if is_compressed else "resting"
+            mark = b"" if is_compressed else chunk.end_mark
+            after = ArchivedSpool(spool.number, chunk.end, mark, chunk.size, state)
+            return chunk, after if not chunk.has_more else after.still_unread()
+        return None
+
+    def give_up(self, run_id: str) -> None:
+        """Read no more of a run's, until the next start."""
+        while run_id in self._unread:
+            self._pass_over(run_id)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for place in list(self._open):
+            self._close(place)
+
+    def is_last(self, run_id: str, spool: ArchivedSpool) -> bool:
+        """Tell whether nothing is left to be folded of a run's once this is."""
+        return spool.state != "unread" and len(self._unread[run_id]) == 1
+
+    def note_folded(self, run_id: str, spool: ArchivedSpool) -> None:
+        """Note that what `read` returned is committed."""
+        if spool.state == "unread":
+            self._unread[run_id][0] = self._unread[run_id][0]._replace(spool=spool)
+        else:
+            self._pass_over(run_id)
+
+    def _read(self, place: Place, offset: int) -> Chunk:
+        if not place.is_compressed:
+            return read_chunk(self._archive.path(place), offset)
+        if place not in self._open:
+            if len(self._open) == AT_ONCE:
+                self._close(next(iter(self._open)))
+            self._open[place] = CompressedSpool(self._archive.path(place))
+        return self._open[place].chunk(offset)
+
+    def _pass_over(self, run_id: str) -> None:
+        spool, is_compressed = self._unread[run_id].pop(0)
+        self._close(Place(run_id, spool.number, is_compressed))
+        if not self._unread[run_id]:
+            del self._unread[run_id]
+
+    def _close(self, place: Place) -> None:
+        if place in self._open:
+            with contextlib.suppress(OSError):
+                self._open.pop(place).close()

@@ -1,0 +1,136 @@
+"""Brings the store to what lies in the archive, at the start: a kill may have come in between.
+
+What is archived and what the store knows of it differ in these ways, each of which has one answer:
+
+* an archived spool that the store does not know, and that is known by the mark of its run's
+  checkpoint: it was renamed, and the store is told so now;
+* one that has its old name as well: it was about to be put back, and is;
+* any other that the store does not know: the store is a new one, and it is folded from its start;
+* one that the store knows, and that is not there: it was compressed, or put back, or removed;
+* one that the store has for compressed or removed, and that is there as it was: the disk has
+  forgotten that, as after a power cut, and it is done again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+from msgspec.structs import replace
+
+from steplogd.archive import Place
+from steplogd.store.archived import START, ArchivedSpool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steplogd.archive import Archive
+    from steplogd.store.archived import Archived, State
+
+_PAGE: Final = 500
+
+_log = structlog.get_logger()
+
+
+class Unread(NamedTuple):
+    """An archived spool that is to be folded on, and whether it is compressed by now."""
+
+    spool: ArchivedSpool
+    is_compressed: bool = False
+
+
+def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
+    """Bring the store to what is archived; return what is to be folded of it, by run id.
+
+    To be called before anything is folded, by who holds the home.
+
+    Raises:
+        OSError: The archive cannot be read.
+        StoreError: The store cannot be used now.
+    """
+    unread: dict[str, list[Unread]] = {}
+    places = archive.places()
+    while page := list(itertools.islice(places, _PAGE)):
+        known = archived.known({place.run_id for place in page})
+        # As it was before as it is compressed: where there are both, that is the whole one.
+        for place in sorted(page, key=lambda place: place.is_compressed):
+            spool = known.get((place.run_id, place.number)) or _adopted(archive, archived, place)
+            if spool is None or not _is_unread(archive, archived, place, spool):
+                continue
+            waiting = unread.setdefault(place.run_id, [])
+            if all(other.spool.number != place.number for other in waiting):
+                waiting.append(Unread(spool, place.is_compressed))
+    for waiting in unread.values():
+        waiting.sort(key=lambda one: one.spool.number)
+    for state in ("unread", "resting"):
+        for run_no, run_id, spool in _all(archived, state):
+            recover_absent(archive, archived, run_no, run_id, spool)
+    return unread
+
+
+def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpool | None:
+    """Return what is to be noted of an archived spool that the store does not know; None if gone.
+
+    A run that the store does not know either is noted with the first lines that are folded of it.
+    """
+    run_no, offset, mark = archived.checkpoint(place.run_id)
+    unread = ArchivedSpool(place.number, 0, b"", 0, "unread")
+    if not offset:
+        return unread
+    if archive.is_put_back(place):
+        return None
+    try:
+        if not mark or not archive.is_known_by(place, offset, mark):
+            return unread
+    except OSError as error:
+        _log.error("archived spool cannot be read", run=place.run_id, reason=str(error))
+        return None
+    # More may have been written to it since: by its size, it has not been looked at yet.
+    state: State = "unread" if place.is_compressed else "resting"
+    spool = ArchivedSpool(place.number, offset, mark, offset, state)
+    archived.archive(run_no, spool)
+    return spool
+
+
+def _is_unread(archive: Archive, archived: Archived, place: Place, spool: ArchivedSpool) -> bool:
+    if spool.state == "unread":
+        return True
+    status = None if place.is_compressed else archive.status(place)
+    if status is None:
+        return False
+    if spool.state != "resting":
+        run_no, _, _ = archived.checkpoint(place.run_id)
+        archived.settle(run_no, replace(spool, state="resting", size=status.st_size))
+    return bool(status.st_size != spool.size)
+
+
+def recover_absent(
+    archive: Archive, archived: Archived, run_no: int, run_id: str, spool: ArchivedSpool
+) -> None:
+    """Bring the store to what became of an archived spool, if that is not there as it was."""
+    place = Place(run_id, spool.number)
+    if archive.status(place):
+        return
+    if compressed := archive.status(place._replace(is_compressed=True)):
+        if spool.state == "resting":
+            archived.settle(run_no, replace(spool, state="compressed", size=compressed.st_size))
+    elif _is_in_place(archive, run_id, spool):
+        archived.restore(run_no, spool)
+    else:
+        archived.settle(run_no, replace(spool, state="removed", size=0))
+
+
+def _is_in_place(archive: Archive, run_id: str, spool: ArchivedSpool) -> bool:
+    try:
+        return bool(spool.mark) and archive.is_known_by(Place(run_id, 0), spool.offset, spool.mark)
+    except OSError:
+        return False
+
+
+def _all(archived: Archived, state: State) -> Iterator[tuple[int, str, ArchivedSpool]]:
+    after = START
+    while page := archived.in_state(state, after, _PAGE):
+        yield from page
+        run_no, _, last = page[-1]
+        after = run_no, last.number

@@ -1,0 +1,190 @@
+"""A spool taken into the archive: when it may, what the store knows of it, and what comes late."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from steplog.home import spool_path
+from steplogd.archivist import Grown
+from steplogd.clock import WallClock
+from steplogd.store.archived import START, Archived
+from steplogd.store.cursors import Cursors
+from steplogd.store.database import Database, StoreError
+from steplogd.writers import NotNow
+from tests.lines import Scribe, append, line
+from tests.shelf import PLACE, STEPS, Shelf, all_steps
+from tests.stores import Store
+
+
+def test_an_archived_spool_is_none_any_more(shelf: Shelf) -> None:
+    """The next one of its name is folded from its start; what was folded is not folded again."""
+    size = spool_path(shelf.home, "r").stat().st_size
+    shelf.take()
+    append(shelf.home, "r", Scribe("b").track(step=STEPS))
+
+    assert shelf.fold() == all_steps(STEPS + 1)
+    assert shelf.row() == (size, "resting")
+    assert shelf.archive.path(PLACE).stat().st_size == size
+    with shelf.database.reading() as connection:
+        assert connection.execute("SELECT malformed, repeated FROM run").fetchall() == [(0, 0)]
+
+
+def test_what_is_removed_was_made_durable(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is removed: else a power cut could take the last commits, and nothing is left."""
+    shelf.take()
+    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def look_and_sync(fd: int) -> None:
+        is_wal = Path(f"/proc/self/fd/{fd}").readlink().name == "steplog.db-wal"
+        synced.append(is_wal and shelf.archive.path(PLACE).exists())
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", look_and_sync)
+    shelf.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
+
+    assert synced == [True]
+    assert shelf.row()[1] == "removed"
+
+
+@pytest.mark.parametrize("how", ["it is written to", "somebody opens it"])
+def test_what_is_touched_while_it_is_compressed_stays_as_it_was(shelf: Shelf, how: str) -> None:
+    """The line that came is folded first, and then it is compressed anew."""
+    shelf.take()
+    path = shelf.archive.path(PLACE)
+    size = path.stat().st_size
+    with path.open("ab", buffering=0) as late:
+        if how == "it is written to":
+            late.write(line("track", step=STEPS, values={"x": 1}))
+            late.close()
+        with pytest.raises(NotNow):
+            shelf.archive.compress(PLACE, size, lambda: None)
+
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("has_new_spool", [False, True])
+def test_a_store_that_cannot_be_told_loses_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, has_new_spool: bool
+) -> None:
+    """The spool gets its name back; where that is taken, the run waits until the store is told."""
+
+    def refuse(*_: object) -> None:
+        if has_new_spool:
+            append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+        raise StoreError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archived, "archive", refuse)
+        with pytest.raises(StoreError, match="full"):
+            shelf.take()
+    shelf.line.run(["r"])
+    before = shelf.line.spools.sizes()
+    shelf.archivist.tell_again()
+
+    assert shelf.fold() == all_steps(STEPS + has_new_spool)
+    assert list(before) == ["r"]
+    assert shelf.row()[1:] == (("resting",) if has_new_spool else ())
+    with shelf.database.reading() as connection:
+        assert connection.execute("SELECT malformed FROM run").fetchall() == [(0,)]
+
+
+def test_a_spool_that_is_not_folded_to_its_end_stays(shelf: Shelf) -> None:
+    """Nor is one taken that is not what was folded."""
+    (run,) = shelf.finished()
+    append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+    with pytest.raises(NotNow, match="more to be folded"):
+        shelf.archivist.take(run)
+    path = spool_path(shelf.home, "r")
+    path.write_bytes(path.read_bytes()[:-5].replace(b"loss", b"lost"))
+    with pytest.raises(NotNow, match="not what was folded"):
+        shelf.archivist.take(run)
+
+    assert path.exists()
+
+
+def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> None:
+    """It is folded on first; what is not even a line does not count."""
+    shelf.take()
+    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    with shelf.archive.path(PLACE).open("ab") as late:
+        late.write(b'{"t":"tr')
+    with pytest.raises(Grown):
+        shelf.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
+    shelf.line.look_again("r", 1)
+
+    assert shelf.fold() == all_steps()
+    assert shelf.archived.checkpoint("r")[1:] == (0, b"")
+    ((_, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    assert shelf.archivist.finish(run_no, PLACE, spool, "keep", 0.0, lambda: None) is None
+
+
+def test_a_run_is_everywhere_when_every_backend_has_acknowledged_all(shelf: Shelf) -> None:
+    """Its observations, its own state, and dead letters that somebody wants to be sent again."""
+    cursors = Cursors(shelf.database)
+    seen = [shelf.finished()[0].is_everywhere]
+    cursors.configure([("b", "memory")])
+    seen.append(shelf.finished()[0].is_everywhere)
+    cursors.acknowledge("b", 1, STEPS, {3: "refused"})
+    seen.append(shelf.finished()[0].is_everywhere)
+    cursors.settle("b", 1, 10)
+    seen.append(shelf.finished()[0].is_everywhere)
+    with shelf.database.transaction() as connection:
+        connection.execute("UPDATE dead_letter SET is_due = 1")
+    seen.append(shelf.finished()[0].is_everywhere)
+    cursors.configure([])
+    seen.append(shelf.finished()[0].is_everywhere)
+
+    assert seen == [True, False, False, True, False, True]
+
+
+def test_a_run_without_its_document_is_not_finished(shelf: Shelf) -> None:
+    """It is what remains of a run for those who have no store."""
+    with shelf.database.transaction() as connection:
+        connection.execute("UPDATE document SET position = position - 1")
+
+    assert [run.is_everywhere for run in shelf.finished()] == [False]
+
+
+def test_finished_runs_are_found_by_their_index(shelf: Shelf) -> None:
+    """However many there are: no round reads more than its page."""
+    asked: list[str] = []
+    with shelf.database.reading() as connection:
+        connection.set_trace_callback(asked.append)
+    shelf.finished()
+    with shelf.database.reading() as connection:
+        connection.set_trace_callback(None)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+
+    assert plan[0] == "SEARCH run USING INDEX run_ended (end_ts>? AND end_ts<?)"
+    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN backend"]
+
+
+def test_a_store_without_a_word_of_archives_gets_it(tmp_path: Path) -> None:
+    """It is of the same version, and what it holds stays."""
+    old = Store(tmp_path)
+    old.run("r")
+    old.connection.close()
+    database = Database(tmp_path / "steplog.db")
+    with database.reading() as connection:
+        found = connection.execute("SELECT run_id, spooled FROM run").fetchall()
+    spools = Archived(database).in_state("resting", START, 10)
+    database.close()
+
+    assert (found, spools) == ([("r", 1)], [])
+
+
+def test_a_clock_that_is_new_tells_nothing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has just started may not know yet what time it is."""
+    clock = WallClock(100.0, is_trusted_at_first=False)
+    told = []
+    for steady in (5.0, 104.0, 105.0):
+        monkeypatch.setattr("steplogd.clock.time.time", lambda steady=steady: 1e9 + steady)
+        told.append(clock.now(steady))
+
+    assert [str(time) for time in told] == ["nan", "nan", "1000000105.0"]
