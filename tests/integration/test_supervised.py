@@ -97,7 +97,7 @@ from steplogd.__main__ import main
 
 steplogd.supervised._STATUS_SECONDS = 0.01
 steplogd.supervised._STATUS_REST = 1e9
-steplogd.supervised._LONGEST_STATUS_SECONDS = 0.1
+steplogd.supervised._LONGEST_REST_SECONDS = 0.1
 main(["run", *sys.argv[1:]])
 """
 """A daemon for which every look at itself took very long, as one does that waited for the store."""
