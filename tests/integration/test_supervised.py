@@ -123,10 +123,10 @@ def wait(self, *arguments):
 {where}.{method} = wait
 main(["run", *sys.argv[1:]])
 """
-SLOW_SWEEP = SLOW_DISK.format(module="spools", where="Spools", method="grown", around="")
+SWEEP_ON_DISK = SLOW_DISK.format(module="spools", where="Spools", method="grown", around="")
 """A daemon whose line waits for the disk once a pipe is there, until somebody writes that."""
 
-SLOW_COMMIT = SLOW_DISK.format(
+COMMIT_ON_DISK = SLOW_DISK.format(
     module="store.database",
     where="Database",
     method="check",
@@ -380,7 +380,7 @@ def test_watchdog_is_fed_while_the_store_is_locked(home: Path, manager: Manager)
     assert folded == 0
 
 
-@pytest.mark.parametrize("program", [SLOW_SWEEP, SLOW_COMMIT])
+@pytest.mark.parametrize("program", [SWEEP_ON_DISK, COMMIT_ON_DISK])
 def test_watchdog_is_fed_while_the_disk_is_waited_for(
     home: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
