@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: help demo test torture bench check format fuzz clean
+.PHONY: help demo test test-house test-machine torture bench check format fuzz clean
 
 help:
 	@echo "make demo     train, track, fold, and look at it in MLflow (sets up what it needs)"
@@ -20,9 +20,15 @@ help:
 demo: $(VENV)/demo.stamp
 	$(BIN)/steplogd demo
 
-# Those of a group run one after another: the ones under a real systemd share a booted machine.
+# Those under a real systemd share a machine that is booted for them, and wait more than they work.
 test: check
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(MAKE) --no-print-directory --jobs=2 test-house test-machine
+
+test-house:
+	$(BIN)/pytest -n 3 --dist worksteal --ignore=tests/systemd
+
+test-machine:
+	$(BIN)/pytest --quiet tests/systemd
 
 torture: $(VENV)/test.stamp
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \

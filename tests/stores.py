@@ -11,7 +11,9 @@ import steplogd.store
 from steplog import values
 from steplog.run_log import read_run_log, write_run_log
 
-SCHEMA: Final = Path(steplogd.store.__file__).with_name("schema.sql").read_text("utf-8")
+_STORE: Final = Path(steplogd.store.__file__).parent
+SCHEMA: Final = (_STORE / "schema.sql").read_text("utf-8")
+ARCHIVE_SCHEMA: Final = (_STORE / "archive.sql").read_text("utf-8")
 START: Final = 1704779082841295  # 2024-01-09 05:44:42.841295
 END: Final = 1704779082849938
 

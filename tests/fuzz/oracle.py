@@ -14,7 +14,7 @@ from steplogd.core.state import RunState
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.folding import fold_pieces, pieces
 from tests.lines import ARRIVED_TS
-from tests.stores import SCHEMA
+from tests.stores import ARCHIVE_SCHEMA, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ class _InMemory:
 
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.executescript(SCHEMA)
+        self.connection.executescript(SCHEMA + ARCHIVE_SCHEMA)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -114,8 +114,10 @@ def test_a_backend_that_never_answers_is_behind(
     backends = '[[backend]]\ntype = "file"\nhangs = true\n[[backend]]\ntype = "memory"\n'
 
     def behind(samples: list[Sample], backend: str) -> list[float]:
-        names = ("observations_behind", "runs_behind")
-        return [value(samples, f"steplog_backend_{name}", backend=backend) for name in names]
+        names = ("steplog_backend_observations_behind", "steplog_backend_runs_behind")
+        of_backend = [one for one in samples if one.labels.get("backend") == backend]
+        # None before it was looked for what it is owed.
+        return [one.value for name in names for one in of_backend if one.name == name]
 
     with serving(home, "--config", config(home, listen, backends)):
         wait_until(lambda: value(scrape(listen), "steplog_store_up") == 1)

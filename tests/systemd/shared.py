@@ -6,15 +6,10 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
-
 from tests.daemon import QUICK
 
 if TYPE_CHECKING:
     from tests.systemd.box import Box
-
-SAME_MACHINE: Final = pytest.mark.xdist_group("machine")
-"""What a module of tests sets `pytestmark` to, so that one machine is booted for all of them."""
 
 BIN: Final = "/opt/steplog/bin"
 STEPLOGD: Final = f"{BIN}/steplogd"

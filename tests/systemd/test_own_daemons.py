@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.systemd.shared import BIN, PYTHON, SAME_MACHINE, STEPLOGD, TRACK
+from tests.systemd.shared import BIN, PYTHON, STEPLOGD, TRACK
 
 if TYPE_CHECKING:
     from tests.systemd.box import Box
-
-pytestmark = SAME_MACHINE
 
 STEPLOG = f"{BIN}/steplog"
 UNIT_FILE = "/etc/systemd/system/steplogd@.service"

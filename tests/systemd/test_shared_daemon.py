@@ -13,7 +13,6 @@ from tests.systemd.shared import (
     CONFIG,
     HOME,
     PYTHON,
-    SAME_MACHINE,
     SERVER,
     STEPLOGD,
     TRACK,
@@ -31,8 +30,6 @@ from tests.systemd.shared import (
 
 if TYPE_CHECKING:
     from tests.systemd.box import Box
-
-pytestmark = SAME_MACHINE
 
 ALL_TRACKERS = f"""{BARE}{SERVER}
 [[backend]]
