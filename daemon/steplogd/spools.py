@@ -87,7 +87,8 @@ class Spools:
         for run_id, status in self._listed():
             if not self._is_as_read(run_id, status):
                 other[run_id] = None
-                if (beyond := status.st_size - self.read_to(run_id)) > 0:
+                beyond = status.st_size - self.read_to(run_id)
+                if beyond > 0 and run_id not in self._unreadable:
                     left[run_id] = beyond
         self._left, self.left_bytes = left, sum(left.values())
         waiting = (run_id for run_id in self._unreadable if run_id in other)
@@ -171,6 +172,7 @@ class Spools:
 
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""
+        self._note_left(run_id, 0)
         if self._unreadable.get(run_id) != reason:
             self._unreadable[run_id] = reason
             self.complaints.say("spool cannot be folded", run_id, reason=reason)

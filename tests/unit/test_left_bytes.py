@@ -65,6 +65,20 @@ def test_spool_that_is_gone_has_nothing_left(bench: Bench) -> None:
     assert bench.line.spools.left_bytes == 0
 
 
+def test_spool_that_cannot_be_folded_is_not_left(bench: Bench) -> None:
+    """Whoever owns it could else let it look as if nothing were folded; it is counted by itself."""
+    path = append(bench.home, "r", Scribe().track())
+    path.unlink()
+    path.mkdir()
+    bench.line.spools.grown()
+    bench.line.run(["r"])
+    refused = bench.line.spools.left_bytes
+    bench.line.spools.grown()
+
+    assert (refused, bench.line.spools.left_bytes) == (0, 0)
+    assert list(bench.line.spools.unreadable()) == ["r"]
+
+
 def test_torn_tail_that_was_looked_at_is_not_left(bench: Bench) -> None:
     """Nobody can fold it before its end comes."""
     append(bench.home, "r", Scribe().track(), b'{"t":"tra')
