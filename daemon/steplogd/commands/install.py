@@ -17,6 +17,7 @@ from steplogd.installation.carrying_out import (
     property_of,
     refuse_where_impossible,
 )
+from steplogd.installation.earlier import given_earlier
 from steplogd.installation.planning import Call, InstallError, plan_install
 from steplogd.installation.preparing import (
     own_texts,
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     import argparse
 
     from steplogd.installation.kinds import Kind
-    from steplogd.installation.planning import Step
+    from steplogd.installation.planning import Found, Step
 
 _DESCRIPTION: Final = """\
 Checks the configuration, and exits with 78 if it is wrong; writes the units for where steplog is
 installed, a virtual environment too; enables and starts the service, waits until it serves, and
 says how to look at it. Run it again after an upgrade or a move: what has changed is written, and
-the daemon is restarted. Without an option root means --system, and everybody else --user."""
+the daemon is restarted, with the --config and STEPLOG_HOME of the first time unless others are
+given. Without an option root means --system, and everybody else --user."""
 _HELD: Final = "73"
 _BAD_CONFIG: Final = "78"
 _LINGERING: Final = Path("/var/lib/systemd/linger")
@@ -87,12 +89,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InstallError("--config is not for --for: each user has ~/.config/steplog for his own")
     if not arguments.dry_run:
         refuse_where_impossible(kind)
+    found = look(kind)
     if arguments.person:
         texts = texts_of_user(kind, arguments.person)
     else:
+        _keep_what_was_given(arguments, kind, found)
         texts = (shared_texts if kind.is_system else own_texts)(kind, arguments.config)
     config = template("steplogd.toml") if kind.config is not None and not arguments.config else ""
-    found = look(kind)
     steps = plan_install(kind, texts, config, found)
     if arguments.linger and not kind.is_system and not _lingers():
         steps.append(Call(("loginctl", "enable-linger", _me())))
@@ -128,6 +131,21 @@ def say(line: str) -> None:
     """Say a line to a person."""
     sys.stdout.write(f"{sanitise(line)}\n")
     sys.stdout.flush()
+
+
+def _keep_what_was_given(arguments: argparse.Namespace, kind: Kind, found: Found) -> None:
+    """Take from the unit that is there what this run is not given, and say so.
+
+    Else an upgrade from another shell would put the daemon over another home.
+    """
+    earlier = given_earlier(kind, found)
+    is_named = arguments.config or (not kind.is_system and os.environ.get("STEPLOG_CONFIG"))
+    if earlier.config and not is_named:
+        arguments.config = earlier.config
+        say(f"keeps --config {earlier.config} from {kind.path}: name another by --config")
+    if earlier.home and not os.environ.get("STEPLOG_HOME"):
+        os.environ["STEPLOG_HOME"] = earlier.home
+        say(f"keeps STEPLOG_HOME={earlier.home} from {kind.path}: set another one to change it")
 
 
 def _carry_out(kind: Kind, step: Step) -> None:

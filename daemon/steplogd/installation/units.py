@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,10 @@ _EXEC_START: Final = "ExecStart="
 
 _WRITTEN: Final = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t"}
 """How a unit spells what would end a word, or a line, or begin something else; in this order."""
+
+_MEANT: Final = {"n": "\n", "t": "\t"}
+_ESCAPED: Final = re.compile(r"\\(.)")
+_WORD: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
 
 
 def template(name: str) -> str:
@@ -85,3 +90,14 @@ def quoted(text: str, *, is_argument: bool = True) -> str:
         text = text.replace("$", "$$")
     is_plain = text and not any(character in " '\"\\;#" for character in text)
     return text if is_plain else f'"{text}"'
+
+
+def unquoted(line: str, *, is_command: bool = True) -> list[str]:
+    """Return the words of a line that was put together of quoted ones."""
+    for character in "$%" if is_command else "%":
+        line = line.replace(character * 2, character)
+    found: list[str] = []
+    for word in _WORD.findall(line):
+        inner = word[1:-1] if word.startswith('"') else word
+        found.append(_ESCAPED.sub(lambda match: _MEANT.get(match[1], match[1]), inner))
+    return found
