@@ -12,7 +12,7 @@ import pytest
 
 from steplogd.__main__ import EXIT_CONFIG
 from steplogd.config import Settings
-from steplogd.installation.units import MARK, filled_in, marked, quoted, template
+from steplogd.installation.units import MARK, filled_in, marked, over_home, quoted, template
 from tests.conftest import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
@@ -218,6 +218,26 @@ def test_words_are_quoted_only_where_they_must_be() -> None:
     assert quoted("50%$x") == "50%%$$x"
     assert quoted("a\nUser=root") == '"a\\nUser=root"'
     assert quoted("A=50%$x", is_argument=False) == "A=50%%$x"
+
+
+@pytest.mark.parametrize("home", ["/data/a b", "/data/50%h", "/data/a\\b", "/data/plain"])
+def test_systemd_makes_folders_and_users_of_an_odd_home(home: str, tmp_path: Path) -> None:
+    """Blanks end no path in their files, and percent signs begin nothing."""
+    if shutil.which("systemd-tmpfiles") is None or os.geteuid() != 0:
+        pytest.skip("only root can have systemd-tmpfiles make folders: apt-get install systemd")
+    folders, users = tmp_path / "folders.conf", tmp_path / "users.conf"
+    folders.write_text(over_home(template("tmpfiles.d/steplog.conf"), home))
+    users.write_text(over_home(template("sysusers.d/steplog.conf"), home))
+    (tmp_path / "etc").mkdir()
+
+    for command in (["systemd-sysusers"], ["systemd-tmpfiles", "--create"]):
+        path = users if command[0] == "systemd-sysusers" else folders
+        subprocess.run([*command, f"--root={tmp_path}", path], check=True)
+
+    below = Path(f"{tmp_path}{home}")
+    assert {path.name for path in below.iterdir()} == {"spool", "catalog"}
+    assert (below / "spool").stat().st_mode & 0o7777 == 0o3733
+    assert f":{home}:" in (tmp_path / "etc/passwd").read_text()
 
 
 def test_a_newer_steplog_makes_another_file() -> None:

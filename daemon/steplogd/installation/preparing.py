@@ -16,7 +16,7 @@ from steplog.home import default_home
 from steplogd.config import ConfigError, find_config, load_config
 from steplogd.installation.kinds import SHARED_CONFIG
 from steplogd.installation.planning import InstallError
-from steplogd.installation.units import SHARED_HOME, filled_in, marked, template
+from steplogd.installation.units import SHARED_HOME, filled_in, marked, over_home, template
 from steplogd.shared_home import troubles
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
     arguments = ("--config", str(path))
     texts = {kind.path: filled_in(template(kind.template), program(), arguments, writable=writable)}
     for file, name in kind.files.items():
-        texts[file] = template(name).replace(SHARED_HOME, home) if writable else template(name)
+        texts[file] = over_home(template(name), home) if writable else template(name)
     return {file: marked(text, _version()) for file, text in texts.items()}
 
 

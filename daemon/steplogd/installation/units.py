@@ -77,6 +77,12 @@ def filled_in(
     return before + start + "\n".join(settings) + "\n" + after
 
 
+def over_home(text: str, home: str) -> str:
+    """Return a file of users or folders that is for this home, in place of the usual one."""
+    paths = re.compile(rf"{re.escape(SHARED_HOME)}(/\w+)?(?!\S)")
+    return paths.sub(lambda match: quoted(home + (match[1] or ""), is_argument=False), text)
+
+
 def quoted(text: str, *, is_argument: bool = True) -> str:
     """Return a text that systemd reads back as one word, whatever is in it.
 
