@@ -207,7 +207,19 @@ def test_a_unit_is_filled_in_with_what_it_is_told() -> None:
     assert set(text.splitlines()) - set(unit.splitlines()) == {
         "ExecStart=/opt/s/bin/steplogd run --config /etc/steplog/steplogd.toml",
         "ReadWritePaths=/data/steplog",
+        "RequiresMountsFor=/data/steplog",
     }
+
+
+@pytest.mark.parametrize("unit", UNITS[:2])
+def test_a_home_that_is_mounted_is_there_first(unit: str) -> None:
+    """Whatever is in its path; else the daemon would make one below the mount."""
+    text = filled_in(template(unit), ["/bin/x"], writable=["/mnt/a b%h"])
+
+    head, _, _ = text.partition("[Service]")
+    assert '\nRequiresMountsFor="/mnt/a b%%h"\n' in head
+    assert " remote-fs.target " in settings(unit)["After"][0]
+    assert settings(UNITS[1])["RequiresMountsFor"] == ["/home/%i"]
 
 
 def test_words_are_quoted_only_where_they_must_be() -> None:

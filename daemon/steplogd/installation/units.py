@@ -20,6 +20,7 @@ _PROGRAM: Final = f"{_ENV} steplogd"
 _REFUSED: Final = "\"'\\$"
 """What systemd takes in no name of an executable, but in any argument."""
 
+_UNIT: Final = "[Unit]\n"
 _EXEC_START: Final = "ExecStart="
 
 _WRITTEN: Final = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t"}
@@ -63,7 +64,8 @@ def filled_in(
         program: What stands for `/usr/bin/env steplogd`.
         arguments: What follows `run`, in place of what the template says.
         environment: Variables for the daemon.
-        writable: Folders that the daemon writes to, beside those of the template.
+        writable: Folders that the daemon writes to, beside those of the template; what is mounted
+            there comes first, and lasts until it is drained.
     """
     before, start, rest = unit.partition(_EXEC_START)
     line, _, after = rest.partition("\n")
@@ -73,7 +75,10 @@ def filled_in(
     settings = [" ".join([*map(quoted, program), *told])]
     for name, value in (environment or {}).items():
         settings.append(f"Environment={quoted(f'{name}={value}', is_argument=False)}")
-    settings += [f"ReadWritePaths={quoted(path, is_argument=False)}" for path in writable]
+    paths = [quoted(path, is_argument=False) for path in writable]
+    settings += [f"ReadWritePaths={path}" for path in paths]
+    mounts = "".join(f"RequiresMountsFor={path}\n" for path in paths)
+    before = before.replace(_UNIT, f"{_UNIT}{mounts}", 1)
     return before + start + "\n".join(settings) + "\n" + after
 
 
