@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplog.home import default_home
 from steplogd.config import ConfigError, find_config, load_config
+from steplogd.installation.databases import folders_of_databases
 from steplogd.installation.kinds import SHARED_CONFIG
 from steplogd.installation.planning import InstallError
 from steplogd.installation.units import SHARED_HOME, filled_in, marked, over_home, template
@@ -78,12 +79,15 @@ def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
     _refuse_unshareable(config)
     _refuse_hidden(kind, _places())
     _refuse_hidden(kind, [path, config.home], "take another place for it")
+    databases = list(folders_of_databases(config))
+    _refuse_hidden(kind, databases, "take another place for it")
     home = str(config.home)
-    writable = () if config.home.is_relative_to(SHARED_HOME) else (home,)
+    is_usual = config.home.is_relative_to(SHARED_HOME)
+    writable = [*([] if is_usual else [home]), *map(str, databases)]
     arguments = ("--config", str(path))
     texts = {kind.path: filled_in(template(kind.template), program(), arguments, writable=writable)}
     for file, name in kind.files.items():
-        texts[file] = over_home(template(name), home) if writable else template(name)
+        texts[file] = over_home(template(name), home) if not is_usual else template(name)
     return {file: marked(text, _version()) for file, text in texts.items()}
 
 

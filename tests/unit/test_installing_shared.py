@@ -1,0 +1,74 @@
+"""What the shared daemon's unit needs of its configuration: folders that it may write to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from steplogd.installation import kinds, preparing
+from steplogd.installation.planning import InstallError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHARED = kinds.shared()
+HOME = 'home = "/data/steplog"\nshared = true\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the path of a configuration, wherever this test may have its files."""
+    monkeypatch.setattr(preparing, "_refuse_hidden", lambda *_: None)
+    monkeypatch.setenv("STEPLOG_HOME", "/nonexistent")
+    return tmp_path / "c.toml"
+
+
+def tracker(uri: str) -> str:
+    return f'{HOME}[[backend]]\ntype = "mlflow"\nserver_url = "{uri}"\n'
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("sqlite:///{}/m.db", ""),
+        ("sqlite+pysqlite:///{}/m.db?timeout=5", ""),
+        ("file://{}/a%20b", "/a b"),
+    ],
+)
+def test_a_database_outside_of_the_home_may_be_written_to(
+    uri: str, folder: str, config: Path, tmp_path: Path
+) -> None:
+    """Its folder, as a database has files beside it."""
+    (tmp_path / "a b").mkdir()
+    config.write_text(tracker(uri.format(tmp_path)))
+
+    unit = preparing.shared_texts(SHARED, str(config))[SHARED.path]
+
+    path = f'"{tmp_path}{folder}"' if folder else str(tmp_path)
+    assert f"\nReadWritePaths={path}\n" in unit
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////data/steplog/m.db", "https://mlflow.example.org/a"])
+def test_servers_and_what_lies_in_the_home_open_no_folder(uri: str, config: Path) -> None:
+    """The home is open already."""
+    config.write_text(tracker(uri))
+
+    unit = preparing.shared_texts(SHARED, str(config))[SHARED.path]
+
+    assert unit.count("ReadWritePaths=") == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("sqlite:///m.db", "writes to / itself"),
+        ("file:///nonexistent/runs", "writes to /nonexistent/runs, which is not there: make it"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_refused(uri: str, says: str, config: Path) -> None:
+    """Before each batch fails; nor is the whole machine opened for it."""
+    config.write_text(tracker(uri))
+
+    with pytest.raises(InstallError, match=says):
+        preparing.shared_texts(SHARED, str(config))
