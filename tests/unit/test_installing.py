@@ -248,7 +248,7 @@ def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
     monkeypatch.setattr(preparing, "_refuse_hidden", lambda *_: None)
     monkeypatch.setenv("STEPLOG_HOME", "/nonexistent")
     config = tmp_path / "c.toml"
-    config.write_text('home = "/data/steplog"')
+    config.write_text('home = "/data/steplog"\nshared = true')
 
     texts = preparing.shared_texts(SHARED, str(config))
     usual = preparing.shared_texts(SHARED, None)

@@ -1,4 +1,4 @@
-"""What the shared daemon's unit needs of its configuration: folders that it may write to."""
+"""What the shared daemon needs of its configuration: that it shares, and where it writes to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from steplogd.config import ConfigError
 from steplogd.installation import kinds, preparing
 from steplogd.installation.planning import InstallError
 
@@ -26,6 +27,15 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tracker(uri: str) -> str:
     return f'{HOME}[[backend]]\ntype = "mlflow"\nserver_url = "{uri}"\n'
+
+
+@pytest.mark.parametrize("text", ["", 'home = "/data/steplog"', "shared = false"])
+def test_a_configuration_that_shares_nothing_is_refused(text: str, config: Path) -> None:
+    """Instead of telling all users of a home that is closed to them."""
+    config.write_text(text)
+
+    with pytest.raises(ConfigError, match=f"{config} lacks the line `shared = true`"):
+        preparing.shared_texts(SHARED, str(config))
 
 
 @pytest.mark.parametrize(

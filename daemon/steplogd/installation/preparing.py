@@ -79,6 +79,7 @@ def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
     _refuse_unshareable(config)
     _refuse_hidden(kind, _places())
     _refuse_hidden(kind, [path, config.home], "take another place for it")
+    _refuse_unshared(path, config)
     databases = list(folders_of_databases(config))
     _refuse_hidden(kind, databases, "take another place for it")
     home = str(config.home)
@@ -135,6 +136,14 @@ def _refuse_unshareable(config: Config) -> None:
     if config.settings.shared:
         for trouble in troubles(config.home):
             raise ConfigError(trouble)
+
+
+def _refuse_unshared(path: Path, config: Config) -> None:
+    if path.exists() and not config.settings.shared:  # else ours is written, which says so
+        raise ConfigError(
+            f"{path} lacks the line `shared = true`, without which no other user can track into "
+            f"{config.home}: add it, or take --user or --for USER"
+        )
 
 
 def _refuse_hidden(kind: Kind, places: Iterable[Path], advice: str = _ELSEWHERE) -> None:
