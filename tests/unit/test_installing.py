@@ -135,7 +135,7 @@ def test_uninstalling_ends_the_service_before_its_files_go() -> None:
         "systemctl disable --now steplogd.service",
         "systemctl daemon-reload",
     ]
-    assert steps[1:4] == [Remove(path) for path in SHARED.written]
+    assert steps[1:5] == [Remove(path) for path in SHARED.written]
 
 
 def test_uninstalling_twice_does_nothing() -> None:
@@ -150,6 +150,30 @@ def test_a_unit_stays_as_long_as_another_user_has_it() -> None:
     steps = plan_uninstall(ALICES, found)
 
     assert steps == [Call(("systemctl", "disable", "--now", "steplogd@alice.service"))]
+
+
+@pytest.mark.parametrize("kind", [SHARED, ALICES])
+def test_the_slice_stays_as_long_as_another_unit_lies_in_it(kind: kinds.Kind) -> None:
+    """Else the other's daemons would weigh as much as a training after the next boot."""
+    texts = dict.fromkeys(kind.written, OURS)
+    assert kind.slice_with is not None
+
+    alone = plan_uninstall(kind, Found(texts))
+    beside = plan_uninstall(kind, Found({**texts, kind.slice_with: OURS}))
+
+    removed = [step.path.name for step in alone if isinstance(step, Remove)]
+    left = [step.path.name for step in beside if isinstance(step, Remove)]
+    assert set(removed) - set(left) == {"steplog.slice"}
+
+
+def test_a_changed_slice_is_read_again() -> None:
+    """Though no service's file is another."""
+    texts = dict.fromkeys(ALICES.written, OURS)
+    (path,) = ALICES.files
+
+    steps = plan_install(ALICES, texts, "", Found({**texts, path: marked("", "0")}, "active"))
+
+    assert "systemctl daemon-reload" in commands(steps)
 
 
 def test_a_file_is_written_whole_for_all_to_read(tmp_path: Path) -> None:
@@ -253,7 +277,7 @@ def test_a_home_of_the_shared_daemon_is_made_and_opened_wherever_it_is(
     texts = preparing.shared_texts(SHARED, str(config))
     usual = preparing.shared_texts(SHARED, None)
 
-    unit, _, folders = (texts[path] for path in SHARED.written)
+    unit, _, folders, _ = (texts[path] for path in SHARED.written)
     assert "\nReadWritePaths=/data/steplog\n" in unit
     assert f" run --config {config}\n" in unit
     assert "\nd /data/steplog/spool     3733 steplog steplog\n" in folders

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNITS = ("system/steplogd.service", "system/steplogd@.service", "user/steplogd.service")
+SLICE = "system/steplog.slice"
 MOST_EXPOSURE = 1.5
 DIFFERENT = {
     *("Description", "After", "ExecStart", "User", "Group", "Environment", "EnvironmentFile"),
@@ -71,7 +72,7 @@ def written(unit: str, folder: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, SLICE])
 def test_systemd_says_nothing_against_a_unit(
     unit: str, analyze: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -143,6 +144,19 @@ def test_units_agree_on_how_the_daemon_is_kept(unit: str) -> None:
 
     assert {name: other[name] for name in both} == {name: shared[name] for name in both}
     assert len(both) > 20
+
+
+@pytest.mark.parametrize("unit", UNITS[:2])
+def test_the_daemons_of_a_machine_give_way_to_who_is_logged_in(unit: str) -> None:
+    """By a slice of the top, beside user.slice: weights mean nothing across two parents."""
+    name = Path(SLICE).name
+
+    assert settings(unit)["Slice"] == [name]
+    assert "-" not in name
+    assert {key: settings(SLICE)[key] for key in ("CPUWeight", "IOWeight")} == {
+        "CPUWeight": ["20"],
+        "IOWeight": ["20"],
+    }
 
 
 @pytest.mark.parametrize("unit", UNITS)

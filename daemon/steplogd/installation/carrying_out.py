@@ -26,7 +26,8 @@ def look(kind: Kind) -> Found:
     Raises:
         OSError: One of its files cannot be read.
     """
-    paths = [path for path in (*kind.written, kind.config) if path is not None and path.exists()]
+    asked = (*kind.written, kind.config, kind.slice_with)
+    paths = [path for path in asked if path is not None and path.exists()]
     texts = {path: path.read_text("utf-8", "replace") for path in paths}
     state, is_enabled = _state(kind)
     return Found(texts, state, is_enabled, tuple(_others(kind)))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SYSTEM_UNITS: Final = Path("/etc/systemd/system")
+_SLICE: Final = _SYSTEM_UNITS / "steplog.slice"
+_SLICE_FILE: Final = "system/steplog.slice"
 SHARED_CONFIG: Final = Path("/etc/steplog/steplogd.toml")
 
 
@@ -23,6 +25,7 @@ class Kind:
         path: Where the unit is written.
         options: What `systemctl` and `journalctl` need to find it.
         files: What else is written, by path: the template, and it is kept up to date.
+        slice_with: The other unit of the machine that lies in the same slice, where this has one.
         config: The configuration that is written where there is none.
         applied: Commands that make users and folders of those files.
         hides: Folders that the unit hides from the daemon.
@@ -33,6 +36,7 @@ class Kind:
     path: Path
     options: tuple[str, ...] = ()
     files: Mapping[Path, str] = field(default_factory=dict)
+    slice_with: Path | None = None
     config: Path | None = None
     applied: tuple[tuple[str, ...], ...] = ()
     hides: tuple[Path, ...] = ()
@@ -46,6 +50,11 @@ class Kind:
     def written(self) -> tuple[Path, ...]:
         """All files that are ours alone: written by `install`, removed by `uninstall`."""
         return (self.path, *self.files)
+
+    @property
+    def unit_files(self) -> frozenset[Path]:
+        """Those of them that systemd itself reads."""
+        return frozenset(path for path in self.written if path.parent == self.path.parent)
 
     def systemctl(self, *words: str) -> tuple[str, ...]:
         """Return a command for this service's manager."""
@@ -69,7 +78,12 @@ def shared() -> Kind:
         "steplogd.service",
         "system/steplogd.service",
         _SYSTEM_UNITS / "steplogd.service",
-        files={users: "sysusers.d/steplog.conf", folders: "tmpfiles.d/steplog.conf"},
+        files={
+            users: "sysusers.d/steplog.conf",
+            folders: "tmpfiles.d/steplog.conf",
+            _SLICE: _SLICE_FILE,
+        },
+        slice_with=_SYSTEM_UNITS / "steplogd@.service",
         config=SHARED_CONFIG,
         applied=(
             ("systemd-sysusers", str(users)),
@@ -85,5 +99,7 @@ def of_user(user: str) -> Kind:
         f"steplogd@{user}.service",
         "system/steplogd@.service",
         _SYSTEM_UNITS / "steplogd@.service",
+        files={_SLICE: _SLICE_FILE},
+        slice_with=_SYSTEM_UNITS / "steplogd.service",
         hides=tuple(map(Path, ("/tmp", "/var/tmp"))),  # noqa: S108
     )

@@ -92,7 +92,7 @@ def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Foun
     changed = [path for path, text in texts.items() if found.texts.get(path) != text]
     steps += [Write(path, texts[path]) for path in changed]
     steps += map(Call, kind.applied)
-    if kind.path in changed:
+    if not kind.unit_files.isdisjoint(changed):
         steps.append(Call(kind.systemctl("daemon-reload")))
     if not found.is_enabled:
         steps.append(Call(kind.systemctl("enable", kind.unit)))
@@ -118,8 +118,10 @@ def plan_uninstall(kind: Kind, found: Found) -> list[Step]:
             steps.append(Call(kind.systemctl("disable", "--now", kind.unit)))
     if not found.others:
         removed = list(_ours(kind.written, found))
+        if kind.slice_with in found.texts:  # the daemons of the other unit lie in the slice, too
+            removed = [path for path in removed if path.suffix != ".slice"]
         steps += map(Remove, removed)
-        if kind.path in removed:
+        if not kind.unit_files.isdisjoint(removed):
             steps.append(Call(kind.systemctl("daemon-reload")))
     return steps
 

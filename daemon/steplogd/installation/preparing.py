@@ -128,8 +128,9 @@ def texts_of_user(kind: Kind, user: str) -> dict[Path, str]:
     )
     if checked.returncode:
         raise ConfigError(checked.stderr.strip().removeprefix("steplogd: "))
-    unit = filled_in(template(kind.template), program())
-    return {kind.path: marked(unit, _version())}
+    texts = {kind.path: filled_in(template(kind.template), program())}
+    texts |= {file: template(name) for file, name in kind.files.items()}
+    return {file: marked(text, _version()) for file, text in texts.items()}
 
 
 def _refuse_unshareable(config: Config) -> None:
