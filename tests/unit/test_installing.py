@@ -166,6 +166,18 @@ def test_the_slice_stays_as_long_as_another_unit_lies_in_it(kind: kinds.Kind) ->
     assert set(removed) - set(left) == {"steplog.slice"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have another user check")
+def test_a_users_unit_comes_with_all_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slice that it names among them."""
+    monkeypatch.setattr(preparing, "_refuse_hidden", lambda *_: None)
+    kind = kinds.of_user("root")
+
+    texts = preparing.texts_of_user(kind, "root")
+
+    assert tuple(texts) == kind.written
+    assert all(text.startswith(MARK) for text in texts.values())
+
+
 def test_a_changed_slice_is_read_again() -> None:
     """Though no service's file is another."""
     texts = dict.fromkeys(ALICES.written, OURS)
