@@ -16,6 +16,7 @@ SHORT: Final = {
         "home-too-large"
     ),
     "lines are lost as the journal did not read": "lines-lost",
+    "metrics are not given out, as nobody can listen there: trying again": "metrics-not-given-out",
     "more of this was left out": "left-out",
     "more spools are not as they should be": "more-complaints",
     "names changed for mlflow": "names-changed",
@@ -39,6 +40,7 @@ NOTICES: Final = frozenset(
         "backend-answers-again",
         "configuration-taken-over",
         "mended",
+        "metrics-are-given-out",
         "serving",
         "stopped",
     ]

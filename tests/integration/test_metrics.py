@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import DEADLINE_SECONDS, run_program, wait_until
-from tests.daemon import configure, serving, steplogd
+from tests.daemon import configure, serving
 from tests.lines import Scribe, append
 from tests.scraping import ask, free_port, scrape, value
 
@@ -148,19 +148,21 @@ def test_a_daemon_that_is_told_to_stop_stops_though_somebody_asks(home: Path) ->
     assert [json.loads(line)["event"] for line in log.splitlines()] == ["serving", "stopped"]
 
 
-def test_an_address_that_somebody_else_has_is_told_in_one_sentence(home: Path) -> None:
-    """With 78: to start again does not help."""
+def test_an_address_that_somebody_else_has_keeps_no_daemon_from_serving(home: Path) -> None:
+    """Any user of the machine can take a port; it is said which, and why there are no metrics."""
+    append(home, "r", b'{"t":"track","values":{"x":1}}\n')
     with contextlib.closing(socket.socket()) as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         listen = f"127.0.0.1:{other.getsockname()[1]}"
-        ran = steplogd("run", "--config", config(home, listen))
+        with serving(home, "--config", config(home, listen)):
+            wait_until(lambda: (home / "steplog.db").exists())
 
-    assert ran.returncode == 78
-    assert ran.stderr == (
-        f"steplogd: metrics_listen: nobody can listen at {listen} (Address already in use); name "
-        "another address, or stop who listens there.\n"
-    )
+    log = (home.parent / f"{home.name}.log").read_text()
+    told = [json.loads(line) for line in log.splitlines()]
+    assert (told[0]["level"], told[0]["at"]) == ("error", listen)
+    assert told[0]["reason"] == "Address already in use"
+    assert {"serving", "stopped"} <= {line["event"] for line in told}
 
 
 def test_what_only_the_sweep_finds_is_told(home: Path, listen: str) -> None:

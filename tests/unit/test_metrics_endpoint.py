@@ -138,16 +138,34 @@ def test_a_socket_that_was_left_behind_is_replaced(one: One, path: str) -> None:
 
 
 def test_who_listens_there_already_goes_on(one: One, path: str) -> None:
-    """And it is said in one sentence, for a port too."""
-    port = f"127.0.0.1:{free_port()}"
-    for listen in (f"unix:{path}", port):
+    """The daemon serves without metrics, and says why; at a port too."""
+    for listen in (f"unix:{path}", f"127.0.0.1:{free_port()}"):
         with giving_out(listen, one):
-            with (
-                pytest.raises(ConfigError, match=r"in use.*; name another address"),
-                giving_out(listen, one),
-            ):
+            with capture_logs() as said, giving_out(listen, one):
                 pass
+
             assert ask(listen)[0] == 200
+        (told,) = said
+        assert (told["log_level"], told["at"]) == ("error", listen)
+        assert told["reason"] == "Address already in use"
+
+
+def test_an_address_that_is_free_again_is_listened_at(
+    one: One, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often that failed, it is said once; and then, that it works."""
+    monkeypatch.setattr(endpoint, "_AGAIN_SECONDS", 0.01)
+    for listen in (f"unix:{path}", f"127.0.0.1:{free_port()}"):
+        with capture_logs() as said, contextlib.ExitStack() as later:
+            with giving_out(listen, One()):
+                later.enter_context(giving_out(listen, one))
+            wait_until(lambda said=said: len(said) > 1)  # type: ignore[misc]
+
+            assert ask(listen)[0] == 200
+        assert [told["event"] for told in said] == [
+            "metrics are not given out, as nobody can listen there: trying again",
+            "metrics are given out",
+        ]
 
 
 def test_a_file_is_never_taken_away(one: One, path: str) -> None:
@@ -155,11 +173,9 @@ def test_a_file_is_never_taken_away(one: One, path: str) -> None:
     with open(path, "w", encoding="utf-8"):  # noqa: PTH123
         pass
     for taken in (path, f"{path}/deeper"):
-        with (
-            pytest.raises(ConfigError, match="nobody can listen"),
-            giving_out(f"unix:{taken}", one),
-        ):
+        with capture_logs() as said, giving_out(f"unix:{taken}", one):
             pass
+        assert [told["at"] for told in said] == [f"unix:{taken}"]
 
     assert stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
 

@@ -16,7 +16,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from steplogd.config import ConfigError
 from steplogd.metrics.listen import parse_listen
 from steplogd.metrics.process import ProcessCollector
 
@@ -44,51 +43,97 @@ _MODE: Final = 0o660
 _PLAIN: Final = ("Content-Type", "text/plain")
 _JOIN_SECONDS: Final = 1.0
 
+_AGAIN_SECONDS: Final = 60.0
+"""How long after it could not listen the endpoint tries again."""
+
 
 @contextlib.contextmanager
 def giving_out(text: str, collector: Collector) -> Iterator[None]:
     """Give out metrics at an address for the block's duration.
+
+    Where nobody can listen there, that is logged, and tried again until it works: any user of the
+    machine can take a port, and must not keep the daemon from serving by it.
 
     Args:
         text: The address, as it is configured.
         collector: Of the metrics; those of the process come with them.
 
     Raises:
-        ConfigError: Nobody can listen there.
+        ValueError: The text says none.
     """
     registry = CollectorRegistry()
     registry.register(collector)
     registry.register(ProcessCollector())
-    listen = parse_listen(text)
-    server = _listening(listen, make_wsgi_app(registry))
-    thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
+    endpoint = _Endpoint(parse_listen(text), make_wsgi_app(registry))
+    endpoint.listen()
+    thread = threading.Thread(target=endpoint.serve, name="metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        server.stop()
+        endpoint.stop()
         thread.join(_JOIN_SECONDS)
-        server.server_close()
-        if listen.family == socket.AF_UNIX:
+        endpoint.close()
+
+
+class _Endpoint:
+    """Listens at an address, from when it can on."""
+
+    def __init__(self, listen: Listen, application: Callable[..., Any]) -> None:
+        self._listen = listen
+        self._application = application
+        self._server: _Server | None = None
+        self._stopped = threading.Event()
+        self._reason: str | None = None
+
+    def listen(self) -> None:
+        """Listen; where that fails, say so once for each reason."""
+        try:
+            if self._listen.family == socket.AF_UNIX:
+                _clear(self._listen.host)
+            self._server = _Server(self._listen, self._application)
+        except OSError as error:
+            self._say_not(error.strerror or str(error))
+        else:
+            if self._reason is not None:
+                _log.info("metrics are given out", at=str(self._listen))
+
+    def serve(self) -> None:
+        """Take requests until told to stop; before, try to listen for as long as that fails."""
+        while self._server is None and not self._stopped.wait(_AGAIN_SECONDS):
+            self.listen()
+        if self._server is not None and not self._stopped.is_set():
+            self._server.serve()
+
+    def stop(self) -> None:
+        """Take no requests any more."""
+        self._stopped.set()
+        if self._server is not None:
+            self._server.stop()
+
+    def close(self) -> None:
+        """Listen no longer; a socket that is somebody else's stays."""
+        if self._server is None:
+            return
+        self._server.server_close()
+        if self._listen.family == socket.AF_UNIX:
             with contextlib.suppress(OSError):
-                os.unlink(listen.host)  # noqa: PTH108
+                os.unlink(self._listen.host)  # noqa: PTH108
 
-
-def _listening(listen: Listen, application: Callable[..., Any]) -> _Server:
-    try:
-        if listen.family == socket.AF_UNIX:
-            _clear(listen.host)
-        return _Server(listen, application)
-    except OSError as error:
-        raise ConfigError(
-            f"metrics_listen: nobody can listen at {listen} ({error.strerror or error}); name "
-            "another address, or stop who listens there."
-        ) from error
+    def _say_not(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            _log.error(
+                "metrics are not given out, as nobody can listen there: trying again",
+                at=str(self._listen),
+                reason=reason,
+            )
 
 
 def _clear(path: str) -> None:
     """Take away a socket that a killed daemon left; never one that is listened at, nor a file."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as asking:
+        asking.setblocking(False)  # who listens there may take nobody
         try:
             asking.connect(path)
         except ConnectionRefusedError:
