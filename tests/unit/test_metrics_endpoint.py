@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import socket
 import stat
@@ -229,6 +230,28 @@ def test_whoever_waits_does_not_keep_it_from_stopping(one: One, path: str) -> No
             wait_until(lambda: one.asked == endpoint._AT_ONCE)
 
         assert "metrics" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("kind", ["metrics-answer", "Thread-"])
+def test_threads_that_cannot_be_started_cost_no_place(
+    one: One, path: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the one that answers, nor the one that cuts off; later ones are answered."""
+    start, failed = threading.Thread.start, list[str]()
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name.startswith(kind) and len(failed) <= endpoint._AT_ONCE:
+            failed.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    with giving_out(f"unix:{path}", one):
+        for _ in range(endpoint._AT_ONCE + 1):
+            with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+                ask(f"unix:{path}")
+
+        assert ask(f"unix:{path}")[0] == 200
 
 
 def test_a_defect_of_the_metrics_is_an_answer(one: One, path: str) -> None:

@@ -199,9 +199,17 @@ class _Server(WSGIServer):
         if self._is_stopped:
             self.shutdown_request(request)
             return
-        threading.Thread(
-            target=self._answer, args=(request, client_address), name="metrics-answer", daemon=True
-        ).start()
+        try:
+            threading.Thread(
+                target=self._answer,
+                args=(request, client_address),
+                name="metrics-answer",
+                daemon=True,
+            ).start()
+        except BaseException:  # there may be no thread to be had: TasksMax=
+            time.sleep(_REST_SECONDS)
+            self._room.release()
+            raise
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing: who asked has gone."""
@@ -209,10 +217,10 @@ class _Server(WSGIServer):
     def _answer(self, request: socket.socket, client_address: Any) -> None:
         cut = threading.Timer(_MOST_SECONDS, _cut_off, [request])
         cut.daemon = True
-        cut.start()
         try:
+            cut.start()
             self.finish_request(request, client_address)
-        except OSError:  # who asked has gone, or is too slow
+        except (OSError, RuntimeError):  # who asked has gone, or is too slow; or no thread is left
             pass
         finally:
             cut.cancel()
