@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import socket
 import stat
 import threading
+import types
 from typing import TYPE_CHECKING
 
 import pytest
@@ -252,6 +254,33 @@ def test_threads_that_cannot_be_started_cost_no_place(
                 ask(f"unix:{path}")
 
         assert ask(f"unix:{path}")[0] == 200
+
+
+def test_without_a_descriptor_left_it_rests(
+    one: One, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it tries again, as the kernel would tell of the same request without end."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def have_descriptors(_: float) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    monkeypatch.setattr(endpoint, "time", types.SimpleNamespace(sleep=have_descriptors))
+    with (
+        giving_out(f"unix:{path}", one),
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as asking,
+    ):
+        asking.settimeout(DEADLINE_SECONDS)
+        free = os.dup(asking.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            asking.connect(path)
+            asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+
+            assert asking.recv(12) == b"HTTP/1.0 200"
+        finally:
+            have_descriptors(0)
 
 
 def test_a_defect_of_the_metrics_is_an_answer(one: One, path: str) -> None:

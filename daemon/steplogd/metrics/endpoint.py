@@ -191,7 +191,12 @@ class _Server(WSGIServer):
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return the next one, and nobody's address: who comes by a socket has none."""
-        return super().get_request()[0], ("", 0)
+        try:
+            return super().get_request()[0], ("", 0)
+        except OSError:
+            if not self._is_stopped:
+                time.sleep(_REST_SECONDS)  # with no descriptor left it comes again at once
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, once there is room."""
