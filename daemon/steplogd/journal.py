@@ -12,15 +12,20 @@ import os
 import socket
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 SOCKET: Final = "/run/systemd/journal/socket"
 
 _PATIENCE_SECONDS: Final = 1.0
-"""How long an entry waits for a journal that is busy; the next one after it not at all."""
+"""How long an entry waits for a journal that is busy; the next ones after it not at all."""
+
+_GOOD_SECONDS: Final = 30.0
+"""So long it has to take all entries until one waits for it again: a slow one would hold up the
+daemon at every other."""
 
 _TOO_LARGE: Final = (errno.EMSGSIZE, errno.ENOBUFS)
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
@@ -35,15 +40,22 @@ class Journal:
 
     Args:
         path: The journal's socket.
+        clock: A clock that never jumps, in seconds.
     """
 
-    def __init__(self, path: str = SOCKET) -> None:
+    def __init__(self, path: str = SOCKET, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
+        self._good_since: float | None = float("-inf")
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
-    def send(self, fields: Iterable[tuple[str, str]]) -> None:
+    def send(self, fields: Iterable[tuple[str, str]], *, is_patient: bool = True) -> None:
         """Send an entry; one that is too large for a datagram goes in a sealed file of memory.
+
+        Args:
+            fields: Names and values.
+            is_patient: Whether it may wait for a journal that is busy, if that usually is not.
 
         Raises:
             NotReading: The journal does not read now.
@@ -52,11 +64,11 @@ class Journal:
         entry = encode(fields)
         with self._lock:
             try:
-                self._send(self._socket or self._connect(), entry)
+                self._send(self._socket or self._connect(), entry, is_patient)
             except NotReading:
                 raise
             except OSError:  # somebody has replaced the socket
-                self._send(self._connect(), entry)
+                self._send(self._connect(), entry, is_patient)
 
     def close(self) -> None:
         """Close the socket."""
@@ -70,11 +82,11 @@ class Journal:
             self._socket.close()
         # Connected, as only then the kernel tells when there is room again.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(_PATIENCE_SECONDS)
         self._socket.connect(self._path)
         return self._socket
 
-    def _send(self, connected: socket.socket, entry: bytes) -> None:
+    def _send(self, connected: socket.socket, entry: bytes, is_patient: bool) -> None:
+        connected.settimeout(_PATIENCE_SECONDS if is_patient and self._is_good() else 0)
         try:
             try:
                 connected.sendall(entry)
@@ -83,9 +95,14 @@ class Journal:
                     raise
                 _send_file(connected, entry)
         except (TimeoutError, BlockingIOError) as error:
-            connected.settimeout(0)
+            self._good_since = None
             raise NotReading("the journal does not read") from error
-        connected.settimeout(_PATIENCE_SECONDS)
+        if self._good_since is None:
+            self._good_since = self._clock()
+
+    def _is_good(self) -> bool:
+        since = self._good_since
+        return since is not None and self._clock() - since >= _GOOD_SECONDS
 
 
 def _send_file(connected: socket.socket, entry: bytes) -> None:

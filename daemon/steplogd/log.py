@@ -95,20 +95,24 @@ class _JournalLogger:
 
     def msg(self, told: Mapping[str, Any]) -> None:
         """Write one line."""
+        if self._is_sent(told, 1, is_patient=True) and self._lost:
+            lost, self._lost = self._lost, 0
+            about_lost = {"event": LOST, "level": "warning", "count": lost}
+            self._is_sent(about_lost, lost, is_patient=False)
+
+    def _is_sent(self, told: Mapping[str, Any], lines: int, *, is_patient: bool) -> bool:
+        """Send a line, and tell whether the journal has it; as many as that are lost without it."""
         try:
-            self._journal.send(entry(told))
-            self._tell_lost()
+            self._journal.send(entry(told), is_patient=is_patient)
         except NotReading:
-            self._lost += 1
+            self._lost += lines
         except OSError:
             urgency = priority(kind_of(str(told["event"])), str(told["level"]))
             self._stderr.write(f"<{urgency}>{json.dumps(told)}\n")
             self._stderr.flush()
-
-    def _tell_lost(self) -> None:
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self.msg({"event": LOST, "level": "warning", "count": lost})
+        else:
+            return True
+        return False
 
     debug = info = warning = error = critical = exception = log = msg
 

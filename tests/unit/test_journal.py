@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from steplogd import log as log_module
 from steplogd.journal import Journal, NotReading, is_journal
 from steplogd.journal_entry import entry, sentence
 from steplogd.log import set_up_log
+from tests.conftest import DEADLINE_SECONDS
 from tests.journals import journal
 
 if TYPE_CHECKING:
@@ -209,6 +211,46 @@ def test_a_journal_that_does_not_read_is_not_waited_for(there: FakeJournal) -> N
     sender.close()
 
 
+def test_a_slow_journal_holds_up_nobody_again(
+    there: FakeJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has taken all entries for half a minute."""
+    now = 0.0
+    sender = Journal(there.path, clock=lambda: now)
+    monkeypatch.setattr("steplogd.journal._PATIENCE_SECONDS", 0.01)
+    room = fill(sender)
+    monkeypatch.setattr("steplogd.journal._PATIENCE_SECONDS", 10 * DEADLINE_SECONDS)
+    there.waiting()
+    again = fill(sender)  # waits for nobody, though the journal has taken entries meanwhile
+    there.waiting()
+    for _ in range(room):
+        sender.send([("N", "n")])
+    now = 30.0
+    with pytest.raises(NotReading):
+        sender.send([("N", "n")], is_patient=False)
+    there.waiting()
+    for _ in range(room):
+        sender.send([("N", "n")])
+    now = 60.0
+    reading = threading.Timer(0.1, there.waiting)
+    reading.start()
+    sender.send([("N", "n")])  # waits until there is room
+    reading.join()
+
+    assert again == room
+    sender.close()
+
+
+def fill(sender: Journal) -> int:
+    """Send until the journal takes no more; return how many it took."""
+    for count in range(100_000):
+        try:
+            sender.send([("N", "n")])
+        except NotReading:
+            return count
+    pytest.fail("it takes all")
+
+
 def test_lines_that_are_lost_are_counted(there: FakeJournal, log: Log) -> None:
     """And that is told once the journal reads again; standard error waits for nobody."""
     count = 2_000  # more than a socket keeps
@@ -221,6 +263,20 @@ def test_lines_that_are_lost_are_counted(there: FakeJournal, log: Log) -> None:
     told = there.next()
     assert text(told, "EVENT") == "lines-lost"
     assert int(text(told, "STEPLOG_COUNT")) == count - len(kept) > 0
+
+
+def test_lines_that_are_lost_stay_counted_until_that_is_told(there: FakeJournal, log: Log) -> None:
+    """There may be room for one line only, and none for the count."""
+    count = 2_000
+    log(there.path, *[("info", "run begun", {"run": str(n)}) for n in range(count)])
+    there.next()
+    structlog.get_logger().info("one")  # takes the only place
+    kept = there.waiting()
+    structlog.get_logger().info("two")
+
+    assert text(kept[-1], "EVENT") == "one"
+    assert text(there.next(), "EVENT") == "two"
+    assert int(text(there.next(), "STEPLOG_COUNT")) == count - len(kept)
 
 
 @pytest.mark.parametrize("told", ["", "1:2", "nonsense"])
