@@ -31,10 +31,12 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(host if family == socket.AF_UNIX else (host, port))
 
 
-def ask(listen: str, path: str = "/metrics", method: str = "GET") -> tuple[int, str]:
+def ask(
+    listen: str, path: str = "/metrics", method: str = "GET", host: str = "localhost"
+) -> tuple[int, str]:
     """Ask, and return status and text."""
     with contextlib.closing(_Connection(listen)) as connection:
-        connection.request(method, path)
+        connection.request(method, path, headers={"Host": host})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 

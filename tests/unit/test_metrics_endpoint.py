@@ -121,6 +121,22 @@ def test_metrics_are_given_out_at_a_port(one: One) -> None:
         ask(listen)
 
 
+def test_a_page_of_another_machine_gets_no_metrics(one: One, path: str) -> None:
+    """Though its name leads to this machine's address; at a socket no browser asks."""
+    listen = f"127.0.0.1:{free_port()}"
+    own = "localhost LocalHost:9477 127.0.0.1 127.1.2.3:9477 [::1] [::1]:9477".split()
+    others = "evil.example 127.0.0.1.evil.example localhost.evil.example:80 10.0.0.7 [::2]".split()
+    with giving_out(listen, one):
+        of_own = [ask(listen, host=host)[0] for host in own]
+        of_others = [ask(listen, host=host)[0] for host in (*others, "", ":80")]
+    with giving_out(f"unix:{path}", one):
+        at_socket = ask(f"unix:{path}", host="metrics.example")[0]
+
+    assert of_own == [200] * len(own)
+    assert of_others == [403] * 7
+    assert at_socket == 200
+
+
 def test_metrics_are_given_out_at_a_socket(one: One, path: str) -> None:
     """To its owner and group alone, and it is gone with the daemon."""
     with giving_out(f"unix:{path}", one):

@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from steplogd.metrics.listen import parse_listen
+from steplogd.metrics.listen import is_this_machine, parse_listen
 from steplogd.metrics.process import ProcessCollector
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ class _Server(WSGIServer):
         self._is_stopped = False
         is_path = listen.family == socket.AF_UNIX
         super().__init__(listen.host if is_path else (listen.host, listen.port), _Handler)  # type: ignore[arg-type]
-        self.set_app(_only_metrics(application))
+        answering = _only_metrics(application)
+        self.set_app(answering if is_path else _only_for_this_machine(answering))
         if is_path:
             os.chmod(listen.host, _MODE)  # noqa: PTH101
 
@@ -252,6 +253,22 @@ def _only_metrics(application: Callable[..., Any]) -> Callable[..., Iterable[byt
             _log.error("metrics cannot be given out", reason=repr(error))
             start_response("500 Internal Server Error", [_PLAIN])
             return [b"steplogd: see its log\n"]
+        return found
+
+    return answer
+
+
+def _only_for_this_machine(application: Callable[..., Any]) -> Callable[..., Iterable[bytes]]:
+    """Answer who asks for this machine by name or address; a page in a browser asks for its own.
+
+    Its name server may answer with 127.0.0.1, and then the browser would let it read ours.
+    """
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not is_this_machine(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [_PLAIN])
+            return [b"steplogd: ask by localhost, 127.0.0.1 or [::1]\n"]
+        found: Iterable[bytes] = application(environ, start_response)
         return found
 
     return answer

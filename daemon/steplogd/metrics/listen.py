@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 _UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 107  # bytes; the kernel keeps no more of a socket's
 _MOST_PORTS: Final = 65535
+_PORT: Final = re.compile(r":[0-9]*\Z")
 
 HOW: Final = "write 127.0.0.1:9477, [::1]:9477 or unix:/run/steplog/metrics.sock"
 
@@ -57,6 +59,17 @@ def parse_listen(text: str) -> Listen:
         raise ValueError(f"{text!r} can be reached by other machines; {HOW}")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     return Listen(family, str(address), int(port))
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a request's `Host` is this machine's own, with or without a port."""
+    name = _PORT.sub("", host.lower())
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _parse_path(path: str) -> Listen:
