@@ -26,6 +26,9 @@ _REST: Final = 20
 """Times as long as it took, what was found is told again: whoever asks without end, and a backlog
 of 100,000 runs, take a twentieth of a processor at most."""
 
+_MOST_SECONDS: Final = 60.0
+"""No longer, though: what a machine at its limit took minutes to find is not told for hours."""
+
 _log = structlog.get_logger()
 
 
@@ -44,6 +47,7 @@ class ServiceCollector(Collector):
         self._read_meters: Callable[[], Meters] | None = None
         self._found: list[Metric] = []
         self._found_until = float("-inf")
+        self._unread: str | None = None
 
     def look_at(self, read_meters: Callable[[], Meters] | None) -> None:
         """Collect from another service from now on: each has counted from its own beginning."""
@@ -55,8 +59,9 @@ class ServiceCollector(Collector):
             began = self._clock()
             if began >= self._found_until:
                 self._found = list(self._look())
-                took_seconds = self._clock() - began
-                self._found_until = began + max(_LEAST_SECONDS, _REST * took_seconds)
+                ended = self._clock()
+                rest_seconds = min(max(_LEAST_SECONDS, _REST * (ended - began)), _MOST_SECONDS)
+                self._found_until = ended + rest_seconds
             return self._found
 
     def _look(self) -> Iterator[Metric]:
@@ -72,8 +77,15 @@ class ServiceCollector(Collector):
             behind = {one.name: one.behind for one in meters.backends if one.behind is not None}
             found = census(self._path, behind)
         except StoreError as error:
-            _log.warning("store cannot be read for metrics", reason=str(error))
+            self._say_once(str(error))
             yield store_up(False)
             return
+        self._unread = None
         yield store_up(True)
         yield from of_census(found)
+
+    def _say_once(self, reason: str) -> None:
+        """Log why the store cannot be read when that begins and changes, not at each look."""
+        if reason != self._unread:
+            self._unread = reason
+            _log.warning("store cannot be read for metrics", reason=reason)
