@@ -167,8 +167,9 @@ class Follower:
         )
 
     def troubles(self) -> list[str]:
-        """Return what is tried again all the time, and why it could not be done."""
-        return [f"{trouble}: {reason}" for trouble, reason in self._troubles.items()]
+        """Return what is tried again all the time, and why; may be called by any thread."""
+        now = list(self._troubles.items())  # the metrics' thread reads while the loop changes it
+        return [f"{trouble}: {reason}" for trouble, reason in now]
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than until told to stop."""

@@ -91,3 +91,26 @@ async def test_spools_are_followed_only_once_they_are_watched(home: Path, line: 
         stop.set()
 
     assert not is_early
+
+
+class Changing:
+    """A reason; another trouble begins while it is read."""
+
+    def __init__(self, troubles: dict[str, str]) -> None:
+        self._troubles = troubles
+
+    def __format__(self, _: str) -> str:
+        """Return it, after the other trouble has begun."""
+        self._troubles["spools cannot be listed"] = "no such folder"
+        return "full"
+
+
+async def test_troubles_are_read_while_they_change(home: Path, line: Line) -> None:
+    """By the thread that gives out metrics, at any instruction of the loop."""
+    config = await to_thread.run_sync(load_config, None)
+    stop, disk = anyio.Event(), HomeDisk(home, 0)
+    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
+    reason = Changing(follower._troubles)
+    follower._troubles["spools are not folded"] = reason  # type: ignore[assignment]
+
+    assert follower.troubles() == ["spools are not folded: full"]
