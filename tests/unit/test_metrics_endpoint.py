@@ -169,6 +169,22 @@ def test_who_listens_there_already_goes_on(one: One, path: str) -> None:
         assert told["reason"] == "Address already in use"
 
 
+def test_who_listens_there_and_takes_nobody_is_not_waited_for(one: One, path: str) -> None:
+    """Though as many wait for him already as may."""
+    with (
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as other,
+        contextlib.closing(socket.socket(socket.AF_UNIX)) as waiting,
+        capture_logs() as said,
+    ):
+        other.bind(path)
+        other.listen(0)
+        waiting.connect(path)
+        with giving_out(f"unix:{path}", one):
+            pass
+
+    assert [told["reason"] for told in said] == ["Address already in use"]
+
+
 def test_an_address_that_is_free_again_is_listened_at(
     one: One, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
