@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from steplogd.archive import Archive, Place
 from steplogd.archived_spools import ArchivedSpools
 from steplogd.archivist import Archivist
@@ -72,6 +74,13 @@ class Shelf:
         """Archive the spool of the run."""
         (run,) = self.finished()
         self.archivist.take(run)
+
+    def remove(self) -> None:
+        """Remove the archived spool, as if it had rested for long."""
+        ((run_no, _, spool),) = self.archived.in_state("resting", START, 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+            self.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
 
     def fold(self) -> list[int]:
         """Fold all that there is; return the steps that are in the run log, in their order."""

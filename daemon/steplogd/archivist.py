@@ -126,7 +126,7 @@ class Archivist:
 
         Raises:
             Grown: There is more to be folded of it first.
-            NotNow: Somebody has it open.
+            NotNow: Somebody has it open, or reads the store.
             OSError: It cannot be done.
             StoreError: The store cannot be told, and is by the next call.
             Exception: What `may_go_on` raised.
@@ -148,15 +148,24 @@ class Archivist:
         return Done(action, spool.size, 0)
 
     def remove_compressed(self, run_no: int, place: Place, spool: ArchivedSpool) -> Done:
-        """Remove an archived spool that is compressed; raises OSError and StoreError."""
+        """Remove an archived spool that is compressed; raises NotNow, OSError and StoreError."""
         self._remove(run_no, place._replace(is_compressed=True), spool)
         return Done("remove", spool.size, 0)
 
     def _remove(self, run_no: int, place: Place, spool: ArchivedSpool) -> None:
-        # From now on there is nothing to fold it from again, should a power cut take last commits.
-        self._archived.make_durable()
-        self._archive.remove(place)
+        # There will be nothing to fold it from again. So the store itself has all of it before, and
+        # that it is removed: else, it would be set aside should its last commits be lost.
         self._archived.settle(run_no, replace(spool, state="removed", size=0))
+        is_done = False
+        try:
+            if self._archived.make_durable():
+                self._archive.remove(place)
+                is_done = True
+        finally:
+            if not is_done:
+                self._archived.settle(run_no, spool)
+        if not is_done:
+            raise NotNow("somebody reads the store")
 
     def _free_place(self, run: FinishedRun) -> Place:
         """Return where nothing lies: a store that was lost may not know all that is archived."""

@@ -127,9 +127,13 @@ class Freeing:
             self._check_stop()
             if excess_bytes and not self._budget.excess(policy):
                 return
+            if run_id in self._turned_down:
+                continue
             try:
                 place = Place(run_id, spool.number)
                 self._note(run_id, self._archivist.remove_compressed(run_no, place, spool))
+            except NotNow:
+                self._turned_down.add(run_id)
             except OSError as error:
                 self.turn_down(run_id, error)
 

@@ -8,7 +8,8 @@ What is archived and what the store knows of it differ in these ways, each of wh
 * any other that the store does not know: the store is a new one, and it is folded from its start;
 * one that the store knows, and that is not there: it was compressed, or put back, or removed;
 * one that the store has for compressed or removed, and that is there as it was: the disk has
-  forgotten that, as after a power cut, and it is done again.
+  forgotten that, as after a power cut, and it is done again. So it is with one that is there
+  compressed and that the store has for removed, which it notes just before that is done.
 """
 
 from __future__ import annotations
@@ -98,11 +99,23 @@ def _is_unread(archive: Archive, archived: Archived, place: Place, spool: Archiv
         return True
     status = None if place.is_compressed else archive.status(place)
     if status is None:
+        if place.is_compressed and spool.state == "removed":
+            _recover_compressed(archive, archived, place, spool)
         return False
     if spool.state != "resting":
         run_no, _, _ = archived.checkpoint(place.run_id)
         archived.settle(run_no, replace(spool, state="resting", size=status.st_size))
     return bool(status.st_size != spool.size)
+
+
+def _recover_compressed(
+    archive: Archive, archived: Archived, place: Place, spool: ArchivedSpool
+) -> None:
+    """Note that one is there compressed, and not removed; unless it is there as it was, too."""
+    compressed = archive.status(place)
+    if compressed and not archive.status(place._replace(is_compressed=False)):
+        run_no, _, _ = archived.checkpoint(place.run_id)
+        archived.settle(run_no, replace(spool, state="compressed", size=compressed.st_size))
 
 
 def recover_absent(

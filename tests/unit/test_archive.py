@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import contextlib
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,11 @@ from steplogd.writers import NotNow
 from tests.lines import Scribe, append, line
 from tests.shelf import PLACE, STEPS, Shelf, all_steps
 from tests.stores import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steplogd.archive import Place
 
 
 def test_an_archived_spool_is_none_any_more(shelf: Shelf) -> None:
@@ -33,22 +40,37 @@ def test_an_archived_spool_is_none_any_more(shelf: Shelf) -> None:
 
 
 def test_what_is_removed_was_made_durable(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is removed: else a power cut could take the last commits, and nothing is left."""
+    """In the store's file itself: should its WAL be lost, too, nothing else has it."""
     shelf.take()
-    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
-    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
-    synced: list[bool] = []
-    sync = os.fsync
+    found: list[tuple[int, str]] = []
+    remove = shelf.archive.remove
 
-    def look_and_sync(fd: int) -> None:
-        is_wal = Path(f"/proc/self/fd/{fd}").readlink().name == "steplog.db-wal"
-        synced.append(is_wal and shelf.archive.path(PLACE).exists())
-        sync(fd)
+    def look_and_remove(place: Place) -> None:
+        copy = shutil.copy(shelf.home / "steplog.db", shelf.home / "copy.db")
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            sql = "SELECT count(*), (SELECT state FROM archived) FROM observation"
+            found.extend(connection.execute(sql))
+        remove(place)
 
-    monkeypatch.setattr(os, "fsync", look_and_sync)
-    shelf.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
+    monkeypatch.setattr(shelf.archive, "remove", look_and_remove)
+    shelf.remove()
 
-    assert synced == [True]
+    assert found == [(STEPS, "removed")]
+    assert not shelf.archive.path(PLACE).exists()
+
+
+def test_nothing_is_removed_while_the_store_cannot_be_made_durable(shelf: Shelf) -> None:
+    """As while somebody reads what it was before; later it is."""
+    with contextlib.closing(sqlite3.connect(shelf.home / "steplog.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM run").fetchone()
+        shelf.take()
+        with pytest.raises(NotNow, match="reads the store"):
+            shelf.remove()
+        meanwhile = shelf.row()[1], shelf.archive.path(PLACE).exists()
+    shelf.remove()
+
+    assert meanwhile == ("resting", True)
     assert shelf.row()[1] == "removed"
 
 

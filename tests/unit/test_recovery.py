@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from steplog.home import spool_path
 from steplogd.store.archived import START, ArchivedSpool
@@ -187,3 +188,17 @@ def test_unfinished_files_of_a_kill_are_removed(shelf: Shelf) -> None:
 
     names = sorted(path.name for path in (shelf.home / "archive").iterdir())
     assert names == ["notes.txt", "r.0.jsonl", "r.jsonl"]
+
+
+def test_one_that_was_about_to_be_removed_is_as_before(shelf: Shelf) -> None:
+    """A kill came after the store was told, and before it was deleted; it is gone on with."""
+    shelf.take()
+    size = shelf.archive.compress(PLACE, shelf.archive.path(PLACE).stat().st_size, lambda: None)
+    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    shelf.archived.settle(run_no, replace(spool, state="removed", size=0))
+    shelf.start()
+    steps = shelf.fold()
+
+    ((_, _, found),) = shelf.archived.in_state("compressed", START, 1)
+    assert found == replace(spool, state="compressed", size=size)
+    assert steps == all_steps()

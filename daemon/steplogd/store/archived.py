@@ -177,9 +177,9 @@ class Archived:
         with self._database.transaction() as connection:
             connection.execute(sql, (spool.state, spool.size, run_no, spool.number))
 
-    def make_durable(self) -> None:
-        """Return when all that is folded would survive a power cut; raises OSError if it cannot."""
-        self._database.make_durable()
+    def make_durable(self) -> bool:
+        """See that all that is folded survives whatever becomes of the WAL; as the database's."""
+        return self._database.make_durable()
 
     def note_absent(self, run_no: int) -> None:
         """Note that a run has no spool any more, which somebody else has taken away."""

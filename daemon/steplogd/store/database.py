@@ -168,20 +168,25 @@ class Database:
         with self._write_lock, contextlib.suppress(sqlite3.OperationalError):
             self._writer.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
-    def make_durable(self) -> None:
-        """Return when all that is committed would survive a power cut.
+    def make_durable(self) -> bool:
+        """Bring all that is committed into the file itself, and sync it; tell whether that is done.
 
-        What came from the WAL into the file itself was synced then; the file is not to be opened
-        here, as closing it would drop SQLite's locks on it.
+        Neither a power cut nor the loss of the WAL takes any of it then. It is not done while
+        somebody reads what was there before; nobody waits for that, or it would hold up who writes.
+        SQLite syncs the file: opened here, closing it would drop SQLite's locks on it.
 
         Raises:
-            OSError: It cannot be written.
+            StoreError: It cannot be written.
+            StoreUnusable: The file is not there any more, or broken.
         """
-        fd = os.open(with_sidecars(self.path)[1], os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        with self._write_lock, self._read_lock:
+            self.check()
+            try:
+                sql = "PRAGMA wal_checkpoint(PASSIVE)"
+                is_busy, in_wal, put_down = self._writer.execute(sql).fetchone()
+            except sqlite3.Error as error:
+                raise self._noted(sorted_error(self.path, error)) from error
+        return not is_busy and in_wal == put_down
 
     def close(self) -> None:
         """Close both connections; waits for a transaction that is under way."""
