@@ -14,7 +14,7 @@ from steplogd.archivist import Grown
 from steplogd.clock import WallClock
 from steplogd.store.archived import START, Archived
 from steplogd.store.cursors import Cursors
-from steplogd.store.database import Database, StoreError
+from steplogd.store.database import Database, StoreError, StoreUnusable
 from steplogd.writers import NotNow
 from tests.lines import Scribe, append, line
 from tests.shelf import PLACE, STEPS, Shelf, all_steps
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplogd.archive import Place
+    from steplogd.store.archived import ArchivedSpool
 
 
 def test_an_archived_spool_is_none_any_more(shelf: Shelf) -> None:
@@ -72,6 +73,25 @@ def test_nothing_is_removed_while_the_store_cannot_be_made_durable(shelf: Shelf)
 
     assert meanwhile == ("resting", True)
     assert shelf.row()[1] == "removed"
+
+
+@pytest.mark.parametrize("name", ["steplog.db", "steplog.db-wal"])
+def test_nothing_is_removed_for_a_store_that_is_gone(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What it was told is seen by nobody any more; the spool is all that there is."""
+    shelf.take()
+    settle = shelf.archived.settle
+
+    def settle_and_lose(run_no: int, spool: ArchivedSpool) -> None:
+        settle(run_no, spool)
+        (shelf.home / name).unlink(missing_ok=True)
+
+    monkeypatch.setattr(shelf.archived, "settle", settle_and_lose)
+    with pytest.raises(StoreUnusable, match="deleted or replaced"):
+        shelf.remove()
+
+    assert shelf.archive.path(PLACE).exists()
 
 
 @pytest.mark.parametrize("how", ["it is written to", "somebody opens it"])
