@@ -19,6 +19,8 @@ from tests.lines import Scribe, append, line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steplogd.core.retention import Action
+
 END_OF_TIMES = 2**63 - 1
 PLACE = Place("r", 1)
 STEPS = 20
@@ -75,12 +77,20 @@ class Shelf:
         (run,) = self.finished()
         self.archivist.take(run)
 
-    def remove(self) -> None:
-        """Remove the archived spool, as if it had rested for long."""
+    def finish(self, action: Action) -> None:
+        """Compress or remove the archived spool, as if it had rested for long."""
         ((run_no, _, spool),) = self.archived.in_state("resting", START, 1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
-            self.archivist.finish(run_no, PLACE, spool, "remove", 0.0, lambda: None)
+            self.archivist.finish(run_no, PLACE, spool, action, 0.0, lambda: None)
+
+    def remove(self, *, is_compressed: bool = False) -> None:
+        """Remove the archived spool, which lies there as it was or compressed."""
+        if not is_compressed:
+            self.finish("remove")
+            return
+        ((run_no, _, spool),) = self.archived.in_state("compressed", START, 1)
+        self.archivist.remove_compressed(run_no, PLACE, spool)
 
     def fold(self) -> list[int]:
         """Fold all that there is; return the steps that are in the run log, in their order."""

@@ -126,7 +126,8 @@ class Archivist:
 
         Raises:
             Grown: There is more to be folded of it first.
-            NotNow: Somebody has it open, or reads the store.
+            NotNow: Somebody has it open, or reads the store; or it is to be removed, and its run
+                goes on or is not everywhere yet.
             OSError: It cannot be done.
             StoreError: The store cannot be told, and is by the next call.
             Exception: What `may_go_on` raised.
@@ -155,7 +156,8 @@ class Archivist:
     def _remove(self, run_no: int, place: Place, spool: ArchivedSpool) -> None:
         # There will be nothing to fold it from again. So the store itself has all of it before, and
         # that it is removed: else, it would be set aside should its last commits be lost.
-        self._archived.settle(run_no, replace(spool, state="removed", size=0))
+        if not self._archived.note_removed(run_no, spool):
+            raise NotNow("the run goes on, or a backend does not have all of it")
         is_done = False
         try:
             if self._archived.make_durable():

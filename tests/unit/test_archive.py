@@ -75,19 +75,47 @@ def test_nothing_is_removed_while_the_store_cannot_be_made_durable(shelf: Shelf)
     assert shelf.row()[1] == "removed"
 
 
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE run SET status = 'PROCESSING', end_ts = NULL",
+        "DELETE FROM document",
+        "UPDATE run SET position = position + 1",
+        "INSERT INTO backend VALUES ('b', 'memory', 0, NULL, '')",
+    ],
+)
+def test_nothing_is_removed_of_a_run_that_is_not_everywhere(
+    shelf: Shelf, sql: str, is_compressed: bool
+) -> None:
+    """Any more, as after late lines or in a new store: when it was archived, it was."""
+    shelf.take()
+    place = PLACE._replace(is_compressed=is_compressed)
+    if is_compressed:
+        shelf.finish("compress")
+    with shelf.database.transaction() as connection:
+        connection.execute(sql)
+    with pytest.raises(NotNow, match="goes on, or a backend"):
+        shelf.remove(is_compressed=is_compressed)
+
+    assert shelf.archive.path(place).exists()
+    assert shelf.row()[1] == ("compressed" if is_compressed else "resting")
+
+
 @pytest.mark.parametrize("name", ["steplog.db", "steplog.db-wal"])
 def test_nothing_is_removed_for_a_store_that_is_gone(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What it was told is seen by nobody any more; the spool is all that there is."""
     shelf.take()
-    settle = shelf.archived.settle
+    note = shelf.archived.note_removed
 
-    def settle_and_lose(run_no: int, spool: ArchivedSpool) -> None:
-        settle(run_no, spool)
+    def note_and_lose(run_no: int, spool: ArchivedSpool) -> bool:
+        is_noted = note(run_no, spool)
         (shelf.home / name).unlink(missing_ok=True)
+        return is_noted
 
-    monkeypatch.setattr(shelf.archived, "settle", settle_and_lose)
+    monkeypatch.setattr(shelf.archived, "note_removed", note_and_lose)
     with pytest.raises(StoreUnusable, match="deleted or replaced"):
         shelf.remove()
 

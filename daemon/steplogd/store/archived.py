@@ -39,6 +39,10 @@ _FINISHED: Final = (
     "FROM run JOIN checkpoint USING (run_no) "
     "WHERE spooled AND end_ts IS NOT NULL"
 )
+_MAY_GO: Final = (
+    "EXISTS (SELECT 1 FROM run WHERE run.run_no = archived.run_no "  # noqa: S608
+    f"AND status <> 'PROCESSING' AND end_ts IS NOT NULL AND NOT {_IS_OWED} AND {_HAS_DOCUMENT})"
+)
 _COLUMNS: Final = "number, offset, mark, size, state"
 
 Place = tuple[int, int]
@@ -176,6 +180,19 @@ class Archived:
         sql = "UPDATE archived SET state = ?, size = ? WHERE run_no = ? AND number = ?"
         with self._database.transaction() as connection:
             connection.execute(sql, (spool.state, spool.size, run_no, spool.number))
+
+    def note_removed(self, run_no: int, spool: ArchivedSpool) -> bool:
+        """Note that an archived spool is removed, and return True, if it may be at this moment.
+
+        The run must have ended, with its document, and every backend must have all of it: since it
+        was archived, lines may have come late, or it is folded again into a new store.
+        """
+        sql = (
+            "UPDATE archived SET state = 'removed', size = 0 "  # noqa: S608
+            f"WHERE run_no = ? AND number = ? AND {_MAY_GO}"
+        )
+        with self._database.transaction() as connection:
+            return connection.execute(sql, (run_no, spool.number)).rowcount > 0
 
     def make_durable(self) -> bool:
         """See that all that is folded survives whatever becomes of the WAL; as the database's."""
