@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import sqlite3
+import stat
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -69,22 +71,23 @@ class DocumentWriter:
                 file.flush()
                 os.fsync(file.fileno())
             if run.is_first:
-                _keep_earlier(path, run.start_ts)
+                _keep_earlier(path, unfinished)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
 
 
-def _keep_earlier(path: Path, start_ts: int) -> None:
-    """Give a document another name that is older than the run, as this store knows it.
+def _keep_earlier(path: Path, unfinished: Path) -> None:
+    """Give a document another name that another store wrote, and that says anything else.
 
-    It tells of what that has not: a store was lost, and the spool that it was folded from had been
-    removed by then.
+    It may tell of what this store has not: a store was lost, and a spool that it was folded from
+    had been removed by then. Who it was that wrote it cannot be told, nor by times that it is more.
     """
     try:
-        written_ts = path.lstat().st_mtime_ns // 1000
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) or filecmp.cmp(path, unfinished, shallow=False):
+            return
     except FileNotFoundError:
         return
-    if written_ts < start_ts:
-        when = datetime.fromtimestamp(written_ts / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        path.rename(path.with_name(f"{path.stem}.before-{when}.json"))
+    when = datetime.fromtimestamp(status.st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    path.rename(path.with_name(f"{path.stem}.before-{when}.json"))

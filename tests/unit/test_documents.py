@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ class Shelf:
     def __init__(self, database: Database, home: Path) -> None:
         self.folder = home / "runs"
         self.home = home
+        self._database = database
         self._documents = Documents(database)
         self.writer = self.writer_on(HomeDisk(home, 0))
         self._run_logs = RunLogs(database)
@@ -41,6 +43,11 @@ class Shelf:
         run = FoldedRun(run_no, folding.state, 0)
         self._run_logs.commit([(run, folding.take_changes())])
         return run.run_no
+
+    def forget(self) -> None:
+        """Let the store be one that has written no document."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM document")
 
     def metrics(self, run_id: str = "r") -> object:
         """Return what a run's document says of its task."""
@@ -126,6 +133,24 @@ def test_an_unfinished_document_is_nowhere(shelf: Shelf, monkeypatch: pytest.Mon
     assert list(unwritten) == ["r"]
     assert shelf.metrics() == {"loss": 0.5}
     assert [path.name for path in shelf.folder.iterdir()] == ["r.json"]
+
+
+def test_a_document_of_another_store_is_kept_if_it_says_anything_else(shelf: Shelf) -> None:
+    """Though it is the younger one: a part that came before may have been removed by then."""
+    shelf.commit(finished(loss=0.5))
+    shelf.writer.write_outdated()
+    path = shelf.folder / "r.json"
+    path.write_text(path.read_text().replace("0.5", "0.75"))
+    os.utime(path, (2e9, 2e9))
+    shelf.forget()
+    shelf.writer.write_outdated()
+    shelf.forget()
+    shelf.writer.write_outdated()
+    (kept,) = set(shelf.folder.iterdir()) - {path}
+
+    assert kept.name == "r.before-20330518T033320.000000Z.json"
+    assert '"loss": 0.75' in kept.read_text()
+    assert shelf.metrics() == {"loss": 0.5}
 
 
 def test_a_store_that_was_taken_away_is_told(shelf: Shelf, tmp_path: Path) -> None:

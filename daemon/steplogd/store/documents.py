@@ -16,7 +16,6 @@ class Outdated(NamedTuple):
     Attributes:
         position: Of its last observation.
         revision: Of the run's own state.
-        start_ts: When it began, in microseconds since the epoch.
         is_first: Whether this store has written none of it yet.
     """
 
@@ -24,7 +23,6 @@ class Outdated(NamedTuple):
     run_id: str
     position: int
     revision: int
-    start_ts: int
     is_first: bool
 
 
@@ -37,7 +35,7 @@ class Documents:
     def outdated(self) -> list[Outdated]:
         """Return each run that wants a document."""
         sql = (
-            "SELECT run.run_no, run_id, run.position, run.revision, start_ts, "
+            "SELECT run.run_no, run_id, run.position, run.revision, "
             "document.run_no IS NULL FROM run "
             "LEFT JOIN document USING (run_no) WHERE status <> 'PROCESSING' AND "
             "(document.run_no IS NULL OR document.position < run.position "

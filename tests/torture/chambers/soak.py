@@ -104,7 +104,7 @@ def _rest(house: House, daemon: Daemon) -> None:
 
 
 def _documents(house: House) -> int:
-    return len(list((house.home / "runs").glob("*.json")))
+    return sum(".before-" not in path.name for path in (house.home / "runs").glob("*.json"))
 
 
 def _report(house: House, watched: _Watched) -> None:
