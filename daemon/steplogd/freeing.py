@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 
 class Stopped(Exception):  # it is a state of affairs, not a mistake
-    """The service is told to stop."""
+    """The service is told to stop, or to go by another policy."""
 
 
 class Short(Exception):
@@ -56,6 +56,7 @@ class Freeing:
         disk: Where they are compressed; not while it is short.
         turned_down: Runs that are left alone.
         is_stopping: Tells whether to stop: at once, in the middle of a spool.
+        policy: Returns what is asked for now; when that becomes another one, it stops likewise.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Freeing:
         disk: HomeDisk,
         turned_down: TurnedDown,
         is_stopping: Callable[[], bool],
+        policy: Callable[[], Policy],
     ) -> None:
         self._archivist = archivist
         self._archived = archived
@@ -73,6 +75,8 @@ class Freeing:
         self._disk = disk
         self._turned_down = turned_down
         self._is_stopping = is_stopping
+        self._current_policy = policy
+        self._policy = policy()
         self._after_resting = self._after_compressed = START
         self._done: list[Done] = []
         self._complaints = Complaints()
@@ -89,9 +93,10 @@ class Freeing:
             Those that have grown, by run id and number; and why the disk has no room, or "".
 
         Raises:
-            Stopped: It is time to stop.
+            Stopped: It is time to stop, or the policy is another one by now.
             StoreError: The store cannot be used now.
         """
+        self._policy = policy
         late: list[tuple[str, int]] = []
         shortage = ""
         page = self._archived.in_state("resting", self._after_resting, PAGE)
@@ -113,9 +118,10 @@ class Freeing:
         """Remove compressed spools of a page that are due, and as many as free what is too much.
 
         Raises:
-            Stopped: It is time to stop.
+            Stopped: It is time to stop, or the policy is another one by now.
             StoreError: The store cannot be used now.
         """
+        self._policy = policy
         until_ts = _END_OF_TIMES if excess_bytes else policy.ended_before(now)
         if until_ts is None:
             return
@@ -176,7 +182,7 @@ class Freeing:
                 self._note(place.run_id, done)
 
     def _check_stop(self) -> None:
-        if self._is_stopping():
+        if self._is_stopping() or self._current_policy() is not self._policy:
             raise Stopped
 
     def _check_room(self) -> None:

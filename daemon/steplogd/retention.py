@@ -91,14 +91,20 @@ class Retention:
         self._archivist = Archivist(home, archive, archived, line)
         self._budget = Budget(home, archived, stop.is_set)
         self._turned_down = TurnedDown()
+        self.apply(policy)
         self._freeing = Freeing(
-            self._archivist, archived, self._budget, disk, self._turned_down, stop.is_set
+            self._archivist,
+            archived,
+            self._budget,
+            disk,
+            self._turned_down,
+            stop.is_set,
+            lambda: self._policy,
         )
         self._own_thread = ThreadPoolExecutor(1, "retention", initializer=_lower_priority)
         self._after_finished = START
         self._trouble, self._is_troubled = "", False
         self._took_seconds = 0.0
-        self.apply(policy)
 
     def apply(self, policy: Policy) -> None:
         """Go by another policy from now on; what is archived stays so."""
@@ -147,7 +153,7 @@ class Retention:
         if policy.action != "keep":
             excess_bytes = await self._quietly(lambda: self._budget.excess(policy))
             due = await self._quietly(lambda: self._due(policy, now, excess_bytes))
-            taken = sum([await self._take(run) for run in due])
+            taken = sum([await self._take(run, policy) for run in due])
             if not taken and self._after_finished == START:
                 await self._quietly(lambda: self._finish_turn(policy, now, excess_bytes))
         self._say_once(shortage)
@@ -185,8 +191,8 @@ class Retention:
         if self._freeing.is_turn_over:
             self._budget.say(policy)
 
-    async def _take(self, run: FinishedRun) -> bool:
-        if self._stop.is_set():
+    async def _take(self, run: FinishedRun, policy: Policy) -> bool:
+        if self._stop.is_set() or self._policy is not policy:
             return False
         began = time.monotonic()
         try:

@@ -1,0 +1,90 @@
+"""A page of archived spools: what is done with each, and when that is broken off."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from steplogd.budget import Budget
+from steplogd.core.retention import Policy
+from steplogd.freeing import Freeing, Stopped
+from steplogd.home_disk import HomeDisk
+from steplogd.store.archived import START, write_archived
+from steplogd.turned_down import TurnedDown
+from tests.shelf import PLACE, Shelf
+
+if TYPE_CHECKING:
+    from steplogd.archive import Place
+    from steplogd.store.archived import State
+
+KEEP = Policy("keep")
+REMOVE = Policy("remove", after_days=0)
+MANY = 5
+
+
+class Desk:
+    """A shelf whose run has many archived spools that have rested, and who frees their room."""
+
+    def __init__(self, shelf: Shelf, *, is_compressed: bool = False) -> None:
+        self.shelf = shelf
+        self.policy = REMOVE
+        budget = Budget(shelf.home, shelf.archived, lambda: False)
+        self.freeing = Freeing(
+            shelf.archivist,
+            shelf.archived,
+            budget,
+            HomeDisk(shelf.home, 0),
+            TurnedDown(),
+            lambda: False,
+            lambda: self.policy,
+        )
+        shelf.take()
+        if is_compressed:
+            shelf.finish("compress")
+        self._multiply(PLACE._replace(is_compressed=is_compressed))
+
+    def _multiply(self, place: Place) -> None:
+        state: State = "compressed" if place.is_compressed else "resting"
+        ((run_no, _, spool),) = self.shelf.archived.in_state(state, START, 1)
+        for number in range(2, MANY + 1):
+            archive = self.shelf.archive
+            shutil.copy(archive.path(place), archive.path(place._replace(number=number)))
+            with self.shelf.database.transaction() as connection:
+                write_archived(connection, run_no, replace(spool, number=number))
+
+    def free(self) -> None:
+        """Go through a page of each."""
+        self.freeing.finish_page(REMOVE, 2e9)
+        self.freeing.remove_page(REMOVE, 2e9, 0)
+
+    def left(self) -> int:
+        """Return how many spools lie in the archive."""
+        return len(list(self.shelf.archive.places()))
+
+
+@pytest.fixture(autouse=True)
+def rested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each archived spool have rested."""
+    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_another_policy_stops_the_page_that_is_under_way(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, is_compressed: bool
+) -> None:
+    """Who asks to keep what there is does so because he wants it."""
+    desk = Desk(shelf, is_compressed=is_compressed)
+    remove = shelf.archive.remove
+
+    def remove_and_reload(place: Place) -> None:
+        remove(place)
+        desk.policy = KEEP
+
+    monkeypatch.setattr(shelf.archive, "remove", remove_and_reload)
+    with pytest.raises(Stopped):
+        desk.free()
+
+    assert desk.left() == MANY - 1
