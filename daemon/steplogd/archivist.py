@@ -157,7 +157,7 @@ class Archivist:
         # There will be nothing to fold it from again. So the store itself has all of it before, and
         # that it is removed: else, it would be set aside should its last commits be lost.
         if not self._archived.note_removed(run_no, spool):
-            raise NotNow("the run goes on, or a backend does not have all of it")
+            raise NotNow("the run goes on, or a backend or its run log does not have all of it")
         is_done = False
         try:
             if self._archived.make_durable():

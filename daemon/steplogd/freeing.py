@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec.structs import replace
 
 from steplogd.archive import Place
 from steplogd.archivist import Grown
@@ -170,6 +171,8 @@ class Freeing:
     ) -> None:
         if place.run_id in self._turned_down:
             policy = _only_looking(policy)
+        if policy.action == "remove" and self._archived.holds_more(run_no):
+            policy = replace(policy, action="compress")
         check = self._check_room if policy.action == "compress" else self._check_stop
         try:
             done = self._archivist.finish(run_no, place, spool, policy.action, now, check)

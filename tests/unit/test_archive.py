@@ -81,6 +81,8 @@ def test_nothing_is_removed_while_the_store_cannot_be_made_durable(shelf: Shelf)
     [
         "UPDATE run SET status = 'PROCESSING', end_ts = NULL",
         "DELETE FROM document",
+        "UPDATE run SET unknown = 1",
+        "UPDATE run SET malformed = 1",
         "UPDATE run SET position = position + 1",
         "INSERT INTO backend VALUES ('b', 'memory', 0, NULL, '')",
     ],

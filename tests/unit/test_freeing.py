@@ -88,3 +88,18 @@ def test_another_policy_stops_the_page_that_is_under_way(
         desk.free()
 
     assert desk.left() == MANY - 1
+
+
+@pytest.mark.parametrize("column", ["unknown", "malformed"])
+def test_spools_that_hold_more_than_the_run_log_are_compressed_instead(
+    shelf: Shelf, column: str
+) -> None:
+    """A later version may know what that is; here it was but counted."""
+    desk = Desk(shelf)
+    with shelf.database.transaction() as connection:
+        connection.execute(f"UPDATE run SET {column} = 1")
+    desk.free()
+    desk.free()
+
+    assert {place.is_compressed for place in shelf.archive.places()} == {True}
+    assert desk.left() == MANY

@@ -25,7 +25,9 @@ class Policy(msgspec.Struct, frozen=True):
 
     Attributes:
         action: `keep` lets them lie, `compress` makes them some ten times smaller, and
-            `remove` deletes them.
+            `remove` deletes them. What a run log has only counted, lines of kinds that this
+            version does not know and what is no event, is in the spool alone: spools of runs with
+            any of it are compressed instead, and stay so.
         after_days: For how long a run has ended and its spool has not been written to before that
             is done; a part of a day too.
         max_bytes: A budget for the home. Beyond it, those of the runs that ended first go first,

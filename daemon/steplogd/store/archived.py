@@ -41,7 +41,8 @@ _FINISHED: Final = (
 )
 _MAY_GO: Final = (
     "EXISTS (SELECT 1 FROM run WHERE run.run_no = archived.run_no "  # noqa: S608
-    f"AND status <> 'PROCESSING' AND end_ts IS NOT NULL AND NOT {_IS_OWED} AND {_HAS_DOCUMENT})"
+    "AND unknown = 0 AND malformed = 0 AND status <> 'PROCESSING' "
+    f"AND end_ts IS NOT NULL AND NOT {_IS_OWED} AND {_HAS_DOCUMENT})"
 )
 _COLUMNS: Final = "number, offset, mark, size, state"
 
@@ -181,11 +182,22 @@ class Archived:
         with self._database.transaction() as connection:
             connection.execute(sql, (spool.state, spool.size, run_no, spool.number))
 
+    def holds_more(self, run_no: int) -> bool:
+        """Tell whether a run's spools hold what its run log has not: lines that are only counted.
+
+        Those are of kinds that a later version may know, or are no events at all.
+        """
+        sql = "SELECT unknown > 0 OR malformed > 0 FROM run WHERE run_no = ?"
+        with self._database.reading() as connection:
+            row = connection.execute(sql, (run_no,)).fetchone()
+        return bool(row and row[0])
+
     def note_removed(self, run_no: int, spool: ArchivedSpool) -> bool:
         """Note that an archived spool is removed, and return True, if it may be at this moment.
 
         The run must have ended, with its document, and every backend must have all of it: since it
-        was archived, lines may have come late, or it is folded again into a new store.
+        was archived, lines may have come late, or it is folded again into a new store. Nor may it
+        be removed where `holds_more` is so.
         """
         sql = (
             "UPDATE archived SET state = 'removed', size = 0 "  # noqa: S608
