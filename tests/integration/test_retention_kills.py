@@ -84,14 +84,22 @@ def test_killed_at_any_step_nothing_is_lost_or_comes_twice(
     assert steps(home) == list(range(STEPS + 2))
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("is_wal_lost", [False, True])
+@pytest.mark.parametrize(
+    ("place", "moment"),
+    [
+        ("steplogd.store.archived:Archived.note_removed", "after"),
+        ("steplogd.archive:Archive.remove", "before"),
+        ("steplogd.archive:Archive.remove", "after"),
+    ],
+)
 def test_killed_around_a_removal_the_run_log_is_whole(
-    home: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: str, is_wal_lost: bool
 ) -> None:
-    """The next daemon sees that the spool is gone, and says so in the store."""
+    """Though somebody joins it again, and even if the store's last commits are lost."""
     config = configure(home, REMOVE)
     tell(home)
-    monkeypatch.setenv("KILL_AT", f"steplogd.archive:Archive.remove {moment} 1")
+    monkeypatch.setenv("KILL_AT", f"{place} {moment} 1")
     subprocess.run(
         [sys.executable, "-c", PROGRAM, "run", "--config", config],
         capture_output=True,
@@ -99,7 +107,10 @@ def test_killed_around_a_removal_the_run_log_is_whole(
         check=False,
     )
     monkeypatch.delenv("KILL_AT")
+    if is_wal_lost:
+        (home / "steplog.db-wal").unlink()
+    tell(home, w="b", first=STEPS + 1)
     with impatiently(home, config):
-        wait_until(lambda: states(home) == ["removed"])
+        wait_until(lambda: states(home) == ["removed"] * 2)
 
-    assert steps(home) == list(range(STEPS + 1))
+    assert steps(home) == list(range(2 * STEPS + 2))
