@@ -152,8 +152,11 @@ class Archive:
         make_folder(self._folder)
         source, place = spool_path(self._home, run_id), Place(run_id, number)
         with opened(source) as (fd, status):
+            looked_at = os.fstat(fd)
+            size = _check_folded(fd, offset, mark)  # before, as who writes waits for the lock
             with locked(fd):
-                size = _check_folded(fd, offset, mark)
+                if _has_changed(looked_at, os.fstat(fd)):
+                    raise NotNow("it was written to just now")
                 if not os.path.samestat(source.lstat(), status):
                     raise NotNow("it was replaced just now")
                 _mark_owner(source, status.st_uid)
@@ -270,6 +273,10 @@ def _check_folded(fd: int, offset: int, mark: bytes) -> int:
     if size - offset > _MOST_TORN_BYTES or complete(os.pread(fd, size - offset, offset)):
         raise NotNow("there is more to be folded of it")
     return size
+
+
+def _has_changed(before: os.stat_result, now: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns)
 
 
 def _before(fd: int, offset: int) -> bytes:

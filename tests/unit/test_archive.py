@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +17,13 @@ from steplogd.clock import WallClock
 from steplogd.store.archived import START, Archived
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
-from steplogd.writers import NotNow
+from steplogd.writers import NotNow, locked
 from tests.lines import Scribe, append, line
 from tests.shelf import PLACE, STEPS, Shelf, all_steps
 from tests.stores import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from steplogd.archive import Place
     from steplogd.store.archived import ArchivedSpool
@@ -178,6 +180,22 @@ def test_a_spool_that_is_not_folded_to_its_end_stays(shelf: Shelf) -> None:
         shelf.archivist.take(run)
 
     assert path.exists()
+
+
+def test_a_spool_that_is_written_to_until_it_is_locked_stays(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked at without the lock is true no more."""
+
+    def write_and_lock(fd: int) -> AbstractContextManager[None]:
+        append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+        return locked(fd)
+
+    monkeypatch.setattr("steplogd.archive.locked", write_and_lock)
+    with pytest.raises(NotNow, match="just now"):
+        shelf.take()
+
+    assert not shelf.archive.is_taken(PLACE)
 
 
 def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> None:
