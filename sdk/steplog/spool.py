@@ -107,6 +107,14 @@ def open_spool(home: Path, run_id: str, *, exclusive: bool = False) -> int:
         SpoolTaken: It is another user's, in a home that several users share.
         OSError: It cannot be opened, or is no regular file.
     """
+    return open_spool_and_look(home, run_id, exclusive=exclusive)[0]
+
+
+def open_spool_and_look(home: Path, run_id: str, *, exclusive: bool = False) -> tuple[int, bool]:
+    """Open a spool as `open_spool` does, and tell whether it stays one as long as it is open.
+
+    It may not where somebody has its lock to himself: a daemon may be about to take it away.
+    """
     path = spool_path(home, check_run_id(run_id))
     if is_anothers(path, os.geteuid()):
         raise _taken(path)
@@ -144,14 +152,15 @@ def open_chosen_spool(home: Path, run_id: str) -> tuple[str, int]:
         return run_id, CLOSED
 
 
-def _open(path: Path, *, exclusive: bool) -> int:
+def _open(path: Path, *, exclusive: bool) -> tuple[int, bool]:
     left = 1 if exclusive else _OPENINGS  # nobody takes away what is new and empty
     while True:
         fd, left = _open_file(path, exclusive=exclusive), left - 1
         try:
-            if _prepare(fd, path) or not left:
+            is_locked = _prepare(fd, path)
+            if not leads_elsewhere(fd, path) or not left:
                 _end_torn_tail(fd)
-                return fd
+                return fd, is_locked
         except BaseException:
             os.close(fd)
             raise
@@ -197,6 +206,18 @@ def is_deleted(fd: int) -> bool:
     try:
         return fd != CLOSED and os.fstat(fd).st_nlink == 0
     except OSError as error:  # somebody closed it; the write will tell
+        if comes_from_signal_handler(error):
+            raise
+        return False
+
+
+def leads_elsewhere(fd: int, path: Path) -> bool:
+    """Tell whether a spool's name does not lead to what is open, as far as that can be told."""
+    try:
+        return not os.path.samestat(path.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return True
+    except OSError as error:  # the write will tell
         if comes_from_signal_handler(error):
             raise
         return False
@@ -255,7 +276,7 @@ def _taken(path: Path) -> SpoolTaken:
 
 
 def _prepare(fd: int, path: Path) -> bool:
-    """Lock a spool; return False when it was taken away before that.
+    """Lock a spool; return False when somebody has its lock to himself.
 
     A daemon takes a spool away that nobody has locked, and then who comes next makes a new one:
     with the lock in hand, what the path leads to stays there.
@@ -269,11 +290,7 @@ def _prepare(fd: int, path: Path) -> bool:
     if status.st_size == 0 and status.st_uid == os.geteuid():
         with contextlib.suppress(OSError):  # a file system without modes
             os.fchmod(fd, SPOOL_MODE)  # the umask of the task is not the daemon's business
-    lock(fd)
-    try:
-        return os.path.samestat(path.lstat(), status)
-    except FileNotFoundError:
-        return False
+    return lock(fd)
 
 
 def _end_torn_tail(fd: int) -> None:
@@ -282,15 +299,19 @@ def _end_torn_tail(fd: int) -> None:
         os.write(fd, b"\n")
 
 
-def lock(fd: int) -> bool:
-    """Take `flock(LOCK_SH)`, waiting 50 ms at most; return whether it was to be had."""
-    for _ in range(LOCK_ATTEMPTS):
+def lock(fd: int, attempts: int = LOCK_ATTEMPTS) -> bool:
+    """Take `flock(LOCK_SH)`, waiting 50 ms at most; return False when somebody else has it alone.
+
+    True on a file system without locks, too: a daemon takes nothing away there.
+    """
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(LOCK_PAUSE_SECONDS)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(LOCK_PAUSE_SECONDS)
-        except OSError:  # a file system without locks: the daemon goes by what is written
-            return False
-        else:
-            return True
+            continue
+        except OSError:
+            pass  # the daemon goes by what is written
+        return True
     return False

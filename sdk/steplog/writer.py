@@ -14,10 +14,11 @@ from steplog import forks, losses
 from steplog.encoding import encode_into, prepare_fields
 from steplog.errors import NoRoom, TrackingError, describe
 from steplog.events import Join, Leave, Lost, Track
+from steplog.home import spool_path
 from steplog.interrupts import comes_from_signal_handler, is_programs_own, is_under_way
 from steplog.pen import Pen, opening
 from steplog.room import Room
-from steplog.spool import BROKEN, CLOSED, is_deleted, open_spool
+from steplog.spool import BROKEN, CLOSED, is_deleted, leads_elsewhere, lock, open_spool_and_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,6 +67,8 @@ class Writer:
         self._tally = threading.RLock()
         self._has_joined = self._has_left = self._is_untouched_copy = False
         self._joined_id = self._pen.w
+        self._stays = False
+        self._is_astray()
         forks.watch(self)
 
     def track(self, task: TaskField, step: int, values: dict[str, Any]) -> None:
@@ -217,11 +220,13 @@ class Writer:
                 self._lost_reason = another._lost_reason or self._lost_reason
 
     def _write(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
-        if is_deleted(self._file):  # `track` itself has no time to ask
-            self._shut(pen)
         try:
+            if is_deleted(self._file) or self._is_astray():  # `track` itself has no time to ask
+                self._shut(pen)
             self._get_ready(pen, kind)
             pen.write(self._file, self._room, kind, fields)
+            if self._is_astray():
+                self._write_again(pen, kind, fields)
         except OSError as error:
             if error.errno == errno.EBADF:
                 self._file = CLOSED  # somebody closed all descriptors, as programs do to be daemons
@@ -233,13 +238,35 @@ class Writer:
             pen.write(self._file, self._room, kind, fields)
         if self._has_left:
             self._shut(pen)  # or a run that was left would look alive
-        elif not self._lost:
+        elif self._stays and not self._lost:
             pen.fd = self._file
+
+    def _write_again(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+        """Write to the new spool what came late to the one that was taken away."""
+        self._shut(pen)
+        self._get_ready(pen, kind)
+        n = pen.n
+        pen.n = n - 1  # under one number it counts once, should both be read
+        try:
+            pen.write(self._file, self._room, kind, fields)
+        finally:
+            pen.n = n
+
+    def _is_astray(self) -> bool:
+        """Tell whether the spool was taken away, as it may be until its lock is had."""
+        if self._stays or self._file == CLOSED:
+            return False
+        is_locked = lock(self._file, attempts=1)
+        if leads_elsewhere(self._file, spool_path(self.home, self.run_id)):
+            return True
+        self._stays = is_locked
+        return False
 
     def _get_ready(self, pen: Pen, kind: type[KnownEvent]) -> None:
         """Open the spool, and write what must stand in it before an event of this kind."""
         if self._file == CLOSED:
-            self._file, self._room = open_spool(self.home, self.run_id), Room()
+            self._file, self._stays = open_spool_and_look(self.home, self.run_id)
+            self._room = Room()
             self._on_open()
         self._is_untouched_copy = False
         pen.greet(self._file, self._room, kind)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 from steplog import InvalidName, spool
 from steplog.home import document_path, spool_path
 from steplog.spool import append_line, lock, open_new_spool, open_spool, write_line
+from steplog.writer import Writer
 from tests.conftest import spools
 
 if TYPE_CHECKING:
@@ -181,3 +184,58 @@ def test_a_file_system_that_numbers_a_file_anew_each_time_is_put_up_with(
 
     assert spool_path(home, "r").read_bytes() == _LINE
     assert spools(home) == sorted(["r", run_id])
+
+
+def test_a_spool_that_is_taken_away_under_a_lock_that_lasts_is_left(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that did not get the lock looks where the name leads, until it has the lock."""
+    monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
+    append_line(home, "r", _LINE)
+    path, away = spool_path(home, "r"), home / "away"
+    daemon = os.open(path, os.O_RDONLY)
+    fcntl.flock(daemon, fcntl.LOCK_EX)
+    writer = Writer(home, "r", lambda: None)
+    for step in (1, 2):
+        writer.track("main", step, {"a": 1})
+    path.rename(away)
+    os.close(daemon)
+    for step in (3, 4):
+        writer.track("main", step, {"a": 1})
+    writer.close()
+
+    steps = [re.findall(rb'"step":(\d)', file.read_bytes()) for file in (away, path)]
+    assert steps == [[b"1", b"2"], [b"3", b"4"]]
+
+
+def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same number, so that it counts once; the next one goes on from there."""
+    monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
+    append_line(home, "r", _LINE)
+    path, away = spool_path(home, "r"), home / "away"
+    daemon = os.open(path, os.O_RDONLY)
+    fcntl.flock(daemon, fcntl.LOCK_EX)
+    writer = Writer(home, "r", lambda: None)
+    writer.track("main", 0, {"a": 1})
+    write = spool.write_line
+
+    def write_late(fd: int, line: bytes) -> None:
+        if not away.exists():
+            path.rename(away)
+        write(fd, line)
+
+    monkeypatch.setattr("steplog.pen.write_line", write_late)
+    writer.track("main", 1, {"a": 1})
+    writer.track("main", 2, {"a": 1})
+    writer.close()
+    os.close(daemon)
+
+    late = away.read_bytes().splitlines()[-1]
+    repeated, after = path.read_bytes().splitlines()
+    assert [(json.loads(one)["n"], json.loads(one)["step"]) for one in (late, repeated, after)] == [
+        (2, 1),
+        (2, 1),
+        (3, 2),
+    ]
