@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Final
 
 from steplogd.archive import Place
 from steplogd.complaints import Complaints
-from steplogd.compression import CompressedSpool
-from steplogd.intake.tail import read_chunk
+from steplogd.compression import CompressedSpool, Unfaithful
+from steplogd.intake.tail import NotASpool, read_chunk
 from steplogd.recovery import Unread, recover
 from steplogd.store.archived import ArchivedSpool
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 16
 """How many are folded side by side: to go on with a compressed one that was closed meanwhile, all
 before that place has to be read again."""
+
+_DAMAGE: Final = (BadGzipFile, Unfaithful, NotASpool, FileNotFoundError)
+"""What says that there is nothing to be read, now or later."""
 
 
 class ArchivedSpools:
@@ -40,11 +44,21 @@ class ArchivedSpools:
         self._archived = archived
         self._unread = recover(archive, archived)
         self._open: dict[Place, CompressedSpool] = {}  # the one that was opened first comes first
+        self._held_up: dict[str, str] = {}
         self._complaints = Complaints()
 
     def unread(self) -> list[str]:
         """Return the runs of which archived spools are to be folded next."""
-        return list(itertools.islice(self._unread, AT_ONCE))
+        waiting = (run_id for run_id in self._unread if run_id not in self._held_up)
+        return list(itertools.islice(waiting, AT_ONCE))
+
+    def held_up(self, run_id: str) -> str:
+        """Return why what follows of a run cannot be read now, if so: nothing overtakes it."""
+        return self._held_up.get(run_id, "")
+
+    def try_again(self) -> None:
+        """Have `unread` return the runs, too, of which something could not be read."""
+        self._held_up.clear()
 
     def is_unread(self, run_id: str) -> bool:
         """Tell whether archived spools of a run are to be folded."""
@@ -66,6 +80,9 @@ class ArchivedSpools:
     def read(self, run_id: str) -> tuple[Chunk, ArchivedSpool] | None:
         """Return what is to be folded next of a run's archived spools; None when there is nothing.
 
+        None, too, where it cannot be read now, which `held_up` tells; what is damaged is passed
+        over.
+
         Returns:
             The chunk, and what the store is to note of the spool once that is folded.
         """
@@ -80,10 +97,15 @@ class ArchivedSpools:
                     continue
                 reason = error.strerror or str(error)
                 path = str(self._archive.path(place))
+                if not isinstance(error, _DAMAGE):
+                    self._close(place)
+                    self._held_up[run_id] = f"{path}: {reason}"
+                    return None
                 what = "archived spool cannot be read"
                 self._complaints.say(what, run_id, lies_at=path, reason=reason)
                 self._pass_over(run_id)
                 continue
+            self._held_up.pop(run_id, None)
             state: State = "compressed" if is_compressed else "resting"
             mark = b"" if is_compressed else chunk.end_mark
             after = ArchivedSpool(spool.number, chunk.end, mark, chunk.size, state)
@@ -122,6 +144,7 @@ class ArchivedSpools:
 
     def _pass_over(self, run_id: str) -> None:
         spool, is_compressed = self._unread[run_id].pop(0)
+        self._held_up.pop(run_id, None)
         self._close(Place(run_id, spool.number, is_compressed))
         if not self._unread[run_id]:
             del self._unread[run_id]

@@ -226,7 +226,7 @@ class Follower:
     def _grown(self) -> list[str]:
         began = time.thread_time()
         try:
-            return [*self._line.unread(), *self._line.spools.grown()]
+            return [*self._line.waiting(), *self._line.spools.grown()]
         finally:
             self._sweep_took_seconds = time.thread_time() - began
 

@@ -110,6 +110,12 @@ class Line:
         """Return the runs of which archived spools are to be folded next."""
         return self.archived.unread() if self.archived else []
 
+    def waiting(self) -> list[str]:
+        """Return the same, and begin with those of which something could not be read."""
+        if self.archived:
+            self.archived.try_again()
+        return self.unread()
+
     def unfolded(self, sizes: dict[str, int]) -> list[str]:
         """Return the runs that are not folded up to these sizes, or are in `unread`, each once."""
         return list(dict.fromkeys([*self.unread(), *self.spools.unfolded(sizes)]))
@@ -217,6 +223,9 @@ class Line:
             return None
         if self.archived and (late := self.archived.read(run_id)):
             return self._fold(run_id, late[0], [], late[1])
+        if self.archived and (reason := self.archived.held_up(run_id)):
+            self.spools.refuse(run_id, reason)  # what was written later is folded later
+            return None
         found = self.spools.read(run_id)
         return self._fold(run_id, *found) if found else None
 

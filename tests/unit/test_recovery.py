@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from tests.lines import append, line
 from tests.shelf import PLACE, STEPS, Shelf, all_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from steplogd.core.retention import Action
 
 
@@ -177,6 +180,38 @@ def test_a_damaged_archived_spool_costs_itself_alone(shelf: Shelf) -> None:
     shelf.lose_store()
 
     assert shelf.fold() == [7]
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_what_cannot_be_read_for_now_is_not_overtaken(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Neither its run's spool is folded before it, nor does the run end; it is tried again."""
+    shelf.take()
+    append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+    shelf.lose_store()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("steplogd.archived_spools.read_chunk", failing_with(code))
+        assert shelf.fold() == []
+        shelf.line.run(shelf.line.waiting())
+        shelf.line.end_runs(0.0, 0.0)
+        shelf.line.end_runs(10.0, 10.0)
+        assert shelf.fold() == []
+        assert not shelf.line.is_at_rest("r")
+        assert "r.1.jsonl" in shelf.line.spools.unreadable()["r"]
+    shelf.line.run(shelf.line.run(shelf.line.waiting()).unfinished)
+
+    assert shelf.fold() == all_steps(STEPS + 1)
+    assert not shelf.line.spools.unreadable()
+
+
+def failing_with(code: int) -> Callable[..., None]:
+    """Return what fails."""
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 def test_unfinished_files_of_a_kill_are_removed(shelf: Shelf) -> None:
