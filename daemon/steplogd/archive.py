@@ -234,7 +234,7 @@ class Archive:
         """
         source, target = self.path(place), self.path(place._replace(is_compressed=True))
         unfinished = target.with_name(f".{target.name}{_UNFINISHED_SUFFIX}")
-        found = compress(source, unfinished, may_go_on)
+        found = compress(source, unfinished, size, may_go_on)
         if self.writers(place) == "somebody" or {found, source.lstat().st_size} != {size}:
             unfinished.unlink()
             raise NotNow("somebody has written to it")

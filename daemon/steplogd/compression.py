@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplog.home import open_private
 from steplogd.intake.tail import CHUNK_BYTES, Chunk, opened, whole_lines
+from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ class Unfaithful(OSError):
     """What was compressed does not read back as what it was."""
 
 
-def compress(source: Path, target: Path, may_go_on: Callable[[], None]) -> int:
+def compress(source: Path, target: Path, most: int, may_go_on: Callable[[], None]) -> int:
     """Compress a spool into a new file beside it; on return that is whole, read back, and on disk.
 
     The source stays as it is, and its times are the target's too.
@@ -38,12 +39,14 @@ def compress(source: Path, target: Path, may_go_on: Callable[[], None]) -> int:
     Args:
         source: The spool.
         target: The file; one that is there is overwritten, one that is not finished is removed.
+        most: How many bytes it may have.
         may_go_on: Called before each piece; raises what there is against it.
 
     Returns:
         The number of bytes that were read: all that the spool had.
 
     Raises:
+        NotNow: It has more: whoever has a second name for it may make it endless.
         OSError: It cannot be read or written; the disk is full, say.
         Exception: What `may_go_on` raised.
     """
@@ -54,6 +57,7 @@ def compress(source: Path, target: Path, may_go_on: Callable[[], None]) -> int:
             for piece in _pieces(lambda at: os.pread(spool, PIECE_BYTES, at), may_go_on):
                 file.write(compressor.compress(piece))
                 size, checksum = size + len(piece), zlib.crc32(piece, checksum)
+                _check_size(size, most)
             file.write(compressor.flush())
             file.flush()
             os.fsync(fd)
@@ -66,6 +70,11 @@ def compress(source: Path, target: Path, may_go_on: Callable[[], None]) -> int:
         target.unlink(missing_ok=True)
         raise
     return size
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise NotNow("somebody has written to it")
 
 
 def _pieces(

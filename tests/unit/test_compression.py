@@ -15,10 +15,13 @@ from steplog.decoding import complete
 from steplogd import compression
 from steplogd.compression import CompressedSpool, Unfaithful, compress
 from steplogd.intake import tail
+from steplogd.writers import NotNow
 from tests.lines import Scribe
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+MOST = 2**30
 
 
 class Stopped(Exception):
@@ -55,7 +58,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_gzip_reads_what_is_compressed(spool: Path) -> None:
     """All of it, the torn line too; its time stays, and nobody else may read it."""
     target = spool.with_suffix(".gz")
-    size = compress(spool, target, go_on)
+    size = compress(spool, target, MOST, go_on)
 
     assert gzip.decompress(target.read_bytes()) == spool.read_bytes()
     assert size == spool.stat().st_size
@@ -67,7 +70,23 @@ def test_what_is_stopped_leaves_nothing(spool: Path) -> None:
     """But the spool, as it was."""
     target = spool.with_suffix(".gz")
     with pytest.raises(Stopped):
-        compress(spool, target, stop)
+        compress(spool, target, MOST, stop)
+
+    assert list(spool.parent.iterdir()) == [spool]
+
+
+def test_what_somebody_makes_endless_meanwhile_holds_nobody_up(spool: Path) -> None:
+    """Who has a second name for it may truncate it to any size; it is read as far as was known."""
+    target, size, pieces = spool.with_suffix(".gz"), spool.stat().st_size, []
+
+    def lengthen() -> None:
+        os.truncate(spool, MOST)
+        pieces.append(1)
+        if len(pieces) > 100:
+            stop()
+
+    with pytest.raises(NotNow):
+        compress(spool, target, size, lengthen)
 
     assert list(spool.parent.iterdir()) == [spool]
 
@@ -76,7 +95,7 @@ def test_what_does_not_read_back_is_refused(spool: Path, monkeypatch: pytest.Mon
     """As when memory or the disk has kept something else."""
     monkeypatch.setattr("steplogd.compression.zlib.crc32", lambda *_: os.getrandom(4))
     with pytest.raises(Unfaithful, match="does not read back"):
-        compress(spool, spool.with_suffix(".gz"), go_on)
+        compress(spool, spool.with_suffix(".gz"), MOST, go_on)
 
     assert list(spool.parent.iterdir()) == [spool]
 
@@ -84,7 +103,7 @@ def test_what_does_not_read_back_is_refused(spool: Path, monkeypatch: pytest.Mon
 def test_chunks_are_those_of_the_spool(spool: Path) -> None:
     """In order, and again from any place where one ended."""
     target = spool.with_suffix(".gz")
-    compress(spool, target, go_on)
+    compress(spool, target, MOST, go_on)
     with contextlib.closing(CompressedSpool(target)) as compressed:
         offset, has_more = 0, True
         while has_more:
@@ -100,7 +119,7 @@ def test_chunks_are_those_of_the_spool(spool: Path) -> None:
 def test_a_damaged_one_is_an_error_of_the_disk(spool: Path) -> None:
     """Cut, or changed in the middle: never an end that looks like one."""
     target = spool.with_suffix(".gz")
-    compress(spool, target, go_on)
+    compress(spool, target, MOST, go_on)
     whole = target.read_bytes()
     for damaged in (whole[:-9], whole[:5000] + b"\0\0\0\0" + whole[5004:], b"no gzip at all"):
         target.write_bytes(damaged)
