@@ -61,6 +61,10 @@ _UNFINISHED_SUFFIX: Final = ".tmp"
 _MOST_TORN_BYTES: Final = 4 * MAX_LINE_BYTES
 
 
+class NoArchive(OSError):
+    """There is no folder for archived spools, and none can be made: something has its name, say."""
+
+
 class Place(NamedTuple):
     """An archived spool's file: whose, the number of it, and whether it is compressed."""
 
@@ -115,7 +119,7 @@ class Archive:
         """
         try:
             entries = os.scandir(self._folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         with entries:
             for entry in entries:
@@ -146,10 +150,11 @@ class Archive:
 
         Raises:
             NotNow: It has to stay.
+            NoArchive: The folder cannot be made.
             FileNotFoundError: There is none.
             OSError: It cannot be read or renamed.
         """
-        make_folder(self._folder)
+        self._make_folder()
         source, place = spool_path(self._home, run_id), Place(run_id, number)
         with opened(source) as (fd, status):
             looked_at = os.fstat(fd)
@@ -246,6 +251,13 @@ class Archive:
     def remove(self, place: Place) -> None:
         """Delete an archived spool; one that is not there is none any more."""
         self.path(place).unlink(missing_ok=True)
+
+    def _make_folder(self) -> None:
+        try:
+            make_folder(self._folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NoArchive(error.errno, reason, str(self._folder)) from error
 
     def _sync(self) -> None:
         """Return when the names in the folder would survive a power cut."""

@@ -7,17 +7,21 @@ import itertools
 from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from steplogd.archive import Place
 from steplogd.complaints import Complaints
 from steplogd.compression import CompressedSpool, Unfaithful
 from steplogd.intake.tail import NotASpool, read_chunk
-from steplogd.recovery import Unread, recover
+from steplogd.recovery import Unread, all_in_state, recover
 from steplogd.store.archived import ArchivedSpool
 
 if TYPE_CHECKING:
     from steplogd.archive import Archive
     from steplogd.intake.tail import Chunk
     from steplogd.store.archived import Archived, State
+
+_log = structlog.get_logger()
 
 AT_ONCE: Final = 16
 """How many are folded side by side: to go on with a compressed one that was closed meanwhile, all
@@ -35,14 +39,15 @@ class ArchivedSpools:
         archived: The store, which is brought to what lies there.
 
     Raises:
-        OSError: The archive cannot be read.
         StoreError: The store cannot be used now.
     """
 
     def __init__(self, archive: Archive, archived: Archived) -> None:
         self._archive = archive
         self._archived = archived
-        self._unread = recover(archive, archived)
+        self._trouble = ""
+        self._unread: dict[str, list[Unread]] = {}
+        self._recover()
         self._open: dict[Place, CompressedSpool] = {}  # the one that was opened first comes first
         self._held_up: dict[str, str] = {}
         self._complaints = Complaints()
@@ -59,6 +64,8 @@ class ArchivedSpools:
     def try_again(self) -> None:
         """Have `unread` return the runs, too, of which something could not be read."""
         self._held_up.clear()
+        if self._trouble:
+            self._recover()
 
     def is_unread(self, run_id: str) -> bool:
         """Tell whether archived spools of a run are to be folded."""
@@ -132,6 +139,21 @@ class ArchivedSpools:
             self._unread[run_id][0] = self._unread[run_id][0]._replace(spool=spool)
         else:
             self._pass_over(run_id)
+
+    def _recover(self) -> None:
+        """Look what lies there; where that cannot be told for now, go by what the store knows."""
+        try:
+            self._unread = recover(self._archive, self._archived)
+        except OSError as error:
+            if not self._trouble:
+                _log.error("archive cannot be read, trying again", reason=str(error))
+                for _, run_id, spool in all_in_state(self._archived, "unread"):
+                    self._unread.setdefault(run_id, []).append(Unread(spool))
+            self._trouble = str(error)
+        else:
+            if self._trouble:
+                _log.info("what could not be done is done", trouble="archive cannot be read")
+            self._trouble = ""
 
     def _read(self, place: Place, offset: int) -> Chunk:
         if not place.is_compressed:

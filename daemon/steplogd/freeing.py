@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.structs import replace
 
-from steplogd.archive import Place
+from steplogd.archive import NoArchive, Place
 from steplogd.archivist import Grown
 from steplogd.complaints import Complaints
 from steplogd.store.archived import START
@@ -30,7 +30,7 @@ PAGE: Final = 100
 
 _NOT_ITS_FAULT: Final = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EXDEV),
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTDIR),
 }
 """What an error says that every other spool would meet, too."""
 
@@ -150,8 +150,8 @@ class Freeing:
         Raises:
             Short: It is not that run's fault.
         """
-        if error.errno in _NOT_ITS_FAULT:
-            raise Short(error.strerror) from error
+        if isinstance(error, NoArchive) or error.errno in _NOT_ITS_FAULT:
+            raise Short(str(error)) from error
         self._turned_down.add(run_id, LONG_SECONDS)
         reason = error.strerror or str(error)
         self._complaints.say("spool cannot be archived", run_id, reason=reason)

@@ -7,6 +7,7 @@ import uuid
 from typing import Final
 
 SHORT: Final = {
+    "archive cannot be read, trying again": "archive-unreadable",
     "batches in flight are left behind, and sent again by the next daemon": "batches-left-behind",
     "configuration refused, the old one stays": "configuration-refused",
     "document cannot be written, trying again": "document-unwritten",

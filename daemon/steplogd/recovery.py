@@ -65,7 +65,7 @@ def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
     for waiting in unread.values():
         waiting.sort(key=lambda one: one.spool.number)
     for state in ("unread", "resting"):
-        for run_no, run_id, spool in _all(archived, state):
+        for run_no, run_id, spool in all_in_state(archived, state):
             recover_absent(archive, archived, run_no, run_id, spool)
     return unread
 
@@ -141,7 +141,8 @@ def _is_in_place(archive: Archive, run_id: str, spool: ArchivedSpool) -> bool:
         return False
 
 
-def _all(archived: Archived, state: State) -> Iterator[tuple[int, str, ArchivedSpool]]:
+def all_in_state(archived: Archived, state: State) -> Iterator[tuple[int, str, ArchivedSpool]]:
+    """Go through the archived spools in a state, with number and id of their runs."""
     after = START
     while page := archived.in_state(state, after, _PAGE):
         yield from page

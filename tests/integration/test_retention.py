@@ -241,6 +241,22 @@ def test_nothing_is_compressed_on_a_disk_that_is_short(home: Path) -> None:
         assert steps(place) == list(range(STEPS + 1))
 
 
+def test_a_file_where_the_archive_should_be_is_said_once(home: Path) -> None:
+    """Nothing stops for it, and no run is left alone for long: it is done once the file is gone."""
+    tell(home)
+    (home / "archive").touch()
+    with impatiently(home, configure(home, COMPRESS)):
+        wait_until(lambda: len(log_of(home, "spools cannot be archived, trying again")) == 1)
+        seen = rounds(home)
+        wait_until(lambda: rounds(home) > seen + 5)
+        (home / "archive").unlink()
+        wait_until(lambda: states(home) == ["compressed"])
+    (said,) = log_of(home, "spools cannot be archived, trying again")
+
+    assert str(home / "archive") in said["reason"]
+    assert steps(home) == list(range(STEPS + 1))
+
+
 def test_a_document_that_tells_more_than_a_new_store_is_kept(home: Path) -> None:
     """Of a run whose spool was removed, and that somebody joined again after the store was lost."""
     config = configure(home, REMOVE)

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from steplog.home import spool_path
+from steplogd.archive import NoArchive
 from steplogd.store.archived import START, ArchivedSpool
 from steplogd.store.database import StoreUnusable
 from steplogd.store.holding import take
@@ -19,6 +20,7 @@ from tests.shelf import PLACE, STEPS, Shelf, all_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from steplogd.core.retention import Action
 
@@ -203,6 +205,42 @@ def test_what_cannot_be_read_for_now_is_not_overtaken(
 
     assert shelf.fold() == all_steps(STEPS + 1)
     assert not shelf.line.spools.unreadable()
+
+
+def test_a_file_where_the_archive_should_be_holds_up_nobody(shelf: Shelf) -> None:
+    """What is in `spool/` is folded; and it is no run's fault that it cannot be archived."""
+    (shelf.home / "archive").touch()
+    append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+    shelf.start()
+    with pytest.raises(NoArchive, match="archive"):
+        shelf.archive.take_out("r", 1, 0, b"")
+
+    assert shelf.archive.sizes() == {}
+    assert shelf.fold() == all_steps(STEPS + 1)
+
+
+def test_an_archive_that_cannot_be_read_for_now_is_read_when_it_can_be(shelf: Shelf) -> None:
+    """What the store knows of it stays so, and what came late to it is folded then."""
+    shelf.take()
+    append_to(shelf.archive.path(PLACE), line("track", step=STEPS, values={"x": 1}))
+    folder, away = shelf.home / "archive", shelf.home / "away"
+    folder.rename(away)
+    folder.symlink_to(folder)
+    shelf.start()
+    assert shelf.fold() == all_steps(STEPS)
+    assert shelf.row()[1] == "resting"
+    shelf.line.waiting()
+    folder.unlink()
+    away.rename(folder)
+    shelf.line.waiting()
+
+    assert shelf.fold() == all_steps(STEPS + 1)
+
+
+def append_to(path: Path, content: bytes) -> None:
+    """Append something to a file."""
+    with path.open("ab") as file:
+        file.write(content)
 
 
 def failing_with(code: int) -> Callable[..., None]:
