@@ -111,8 +111,11 @@ class Archive:
         paths = (self.path(place), self.path(place._replace(is_compressed=True)))
         return any(os.path.lexists(path) for path in paths)
 
-    def places(self) -> Iterator[Place]:
+    def places(self, *, is_onlooker: bool = False) -> Iterator[Place]:
         """Go through all that is archived; remove what a kill left unfinished.
+
+        Args:
+            is_onlooker: Remove nothing: a daemon may be about to finish it.
 
         Raises:
             OSError: The folder cannot be read.
@@ -124,7 +127,8 @@ class Archive:
         with entries:
             for entry in entries:
                 if entry.name.startswith(".") and entry.name.endswith(_UNFINISHED_SUFFIX):
-                    os.unlink(entry.path)  # noqa: PTH108  # there may be many thousands
+                    if not is_onlooker:
+                        os.unlink(entry.path)  # noqa: PTH108  # there may be many thousands
                 elif place := _place_of(entry.name):
                     yield place
 

@@ -71,6 +71,17 @@ class ArchivedSpools:
         """Tell whether archived spools of a run are to be folded."""
         return run_id in self._unread
 
+    def backlog_bytes(self) -> int:
+        """Return how many bytes are to be folded; of compressed ones, how many they have."""
+        size_bytes = 0
+        for run_id, waiting in self._unread.items():
+            for spool, is_compressed in waiting:
+                with contextlib.suppress(OSError):
+                    status = self._archive.status(Place(run_id, spool.number, is_compressed))
+                    offset = 0 if is_compressed else spool.offset
+                    size_bytes += max(status.st_size - offset, 0) if status else 0
+        return size_bytes
+
     def look_again(self, run_id: str, number: int) -> None:
         """Have what follows be folded, of an archived spool that has grown since it was folded.
 

@@ -6,9 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from steplog.home import database_path, spool_path
+from steplogd.archive import Archive
+from steplogd.archived_backlog import add_archived
 from steplogd.presence import look
 from steplogd.service import Remaining
 from steplogd.spools import Spools, Unfolded, unfolded
+from steplogd.store.archived import Archived
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -38,6 +41,8 @@ class Bystander:
         self._run_logs = RunLogs(self._database)
         self._cursors = Cursors(self._database)
         self._sizes = Spools(config.home, {}).sizes()
+        self._archive, self._archived = Archive(config.home), Archived(self._database)
+        self._places = list(self._archive.places(is_onlooker=True))
         self._leaving: set[str] | None = None
         self._owed: dict[str, dict[int, tuple[int, int]]] = {}
 
@@ -84,7 +89,9 @@ class Bystander:
         self._database.close()
 
     def _unfolded(self) -> Unfolded:
-        return unfolded(self._config.home, self._sizes, self._run_logs.checkpoints())
+        left = unfolded(self._config.home, self._sizes, self._run_logs.checkpoints())
+        self._places = add_archived(left, self._archive, self._archived, self._places)
+        return left
 
     def _leaving_of(self, before: set[str] | None) -> set[str]:
         """Return the open runs, of those that were leaving before, that nobody is in."""

@@ -110,6 +110,11 @@ class Line:
         """Return the runs of which archived spools are to be folded next."""
         return self.archived.unread() if self.archived else []
 
+    def backlog_bytes(self) -> int:
+        """Return how many bytes are not folded yet, archived or not; raises as `spools.sizes`."""
+        archived_bytes = self.archived.backlog_bytes() if self.archived else 0
+        return self.spools.backlog_bytes() + archived_bytes
+
     def waiting(self) -> list[str]:
         """Return the same, and begin with those of which something could not be read."""
         if self.archived:

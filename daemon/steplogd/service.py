@@ -109,7 +109,7 @@ class Service:
         """
         in_line, line = self._follower.in_line, self._line
         return Remaining(
-            spool_bytes=await in_line(line.spools.backlog_bytes),
+            spool_bytes=await in_line(line.backlog_bytes),
             unreadable=await in_line(line.spools.unreadable),
             open_runs=await in_line(line.open_count),
             leaving=bool(await in_line(line.leaving)),

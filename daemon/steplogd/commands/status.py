@@ -14,9 +14,12 @@ from rich.text import Text
 from steplog.cli.terminal import counted, sanitise
 from steplog.home import database_path, spool_folder
 from steplog.served import holder_of
+from steplogd.archive import Archive
+from steplogd.archived_backlog import add_archived
 from steplogd.config import find_config, load_config
 from steplogd.intake.tail import list_spools
 from steplogd.spools import unfolded
+from steplogd.store.archived import Archived
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
@@ -95,10 +98,11 @@ def read_status(config: Config) -> Status:
             set_aside = _one(connection, "SELECT coalesce(sum(malformed), 0) FROM run")
             malformed, anew = _latest(connection, "malformed"), _latest(connection, _IS_READ_ANEW)
         backends = [cursors.backlog(backend.name) for backend in config.backends]
+        sizes = dict(list_spools(spool_folder(config.home)))
+        left, archive = unfolded(config.home, sizes, offsets), Archive(config.home)
+        add_archived(left, archive, Archived(database), archive.places(is_onlooker=True))
     finally:
         database.close()
-    sizes = dict(list_spools(spool_folder(config.home)))
-    left = unfolded(config.home, sizes, offsets)
     return Status(
         home=str(config.home),
         pid=holder_of(config.home),
