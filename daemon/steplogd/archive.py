@@ -277,8 +277,20 @@ def _mark_owner(spool: Path, uid: int) -> None:
     if not is_shared(spool.parent) or run_owner(spool) == str(uid):
         return
     mark = owner_mark(spool)
-    mark.unlink(missing_ok=True)  # somebody else may have made one
+    _clear_away(mark)
     mark.symlink_to(str(uid))
+
+
+def _clear_away(mark: Path) -> None:
+    """Free a name that somebody else may have given to anything, even to a full folder."""
+    aside = mark.with_name(f".aside-{os.urandom(8).hex()}")
+    try:
+        mark.rename(aside)
+    except FileNotFoundError:
+        return
+    for remove in (os.unlink, os.rmdir):
+        with contextlib.suppress(OSError):
+            remove(aside)
 
 
 def _check_folded(fd: int, offset: int, mark: bytes) -> int:

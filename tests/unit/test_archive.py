@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steplog.home import spool_path
+from steplog.home import owner_mark, run_owner, spool_path
 from steplogd.archivist import Grown
 from steplogd.clock import WallClock
 from steplogd.store.archived import START, Archived
@@ -180,6 +180,21 @@ def test_a_spool_that_is_not_folded_to_its_end_stays(shelf: Shelf) -> None:
         shelf.archivist.take(run)
 
     assert path.exists()
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_folder_where_the_owner_is_marked_keeps_no_spool(shelf: Shelf, is_empty: bool) -> None:
+    """Where several users share the home, anybody may make one; whose the run is, is told."""
+    spool = spool_path(shelf.home, "r")
+    spool.parent.chmod(0o1777)
+    owner_mark(spool).mkdir()
+    if not is_empty:
+        (owner_mark(spool) / "file").touch()
+    shelf.take()
+
+    assert shelf.archive.is_taken(PLACE)
+    assert run_owner(spool) == str(os.geteuid())
+    assert len(list(spool.parent.iterdir())) == (1 if is_empty else 2)
 
 
 def test_a_spool_that_is_written_to_until_it_is_locked_stays(
