@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +23,7 @@ from tests.stores import Store
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from steplogd.archive import Place
     from steplogd.store.archived import ArchivedSpool

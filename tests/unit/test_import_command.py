@@ -134,6 +134,7 @@ def test_a_run_whose_spool_was_archived_is_present(
     Line(home, RunLogs(database), 1.0, 1.0).run(["good"])
     database.close()
     (home / "spool" / "good.jsonl").unlink()
+    capsys.readouterr()  # the log says that a run began
 
     again = report(capsys, str(path))
     put(path, {**GOOD, "status": "FAIL"})

@@ -28,7 +28,7 @@ class Waiting:
 
     def pulse(self) -> object:
         """Return what changes while it gets nearer."""
-        return self._database.pulse(self.thread.ident or 0)
+        return self._database.pulse(self.thread.native_id or 0)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def waiting(database: Database) -> Iterator[Waiting]:
 
 def test_thread_that_waits_for_nothing_has_no_pulse_here(database: Database) -> None:
     """Neither has one that has the store."""
-    me = threading.get_ident()
+    me = threading.get_native_id()
     with database.transaction():
         within = database.pulse(me)
 
@@ -82,7 +82,7 @@ def test_thread_that_waits_for_another_programs_lock_gets_on(tmp_path: Path) -> 
         pulses: list[object] = []
 
         def are_many() -> bool:
-            pulses.append(database.pulse(writing.ident or 0))
+            pulses.append(database.pulse(writing.native_id or 0))
             return len(set(pulses)) > 20
 
         wait_until(are_many)
