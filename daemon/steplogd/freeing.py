@@ -34,8 +34,6 @@ _NOT_ITS_FAULT: Final = {
 }
 """What an error says that every other spool would meet, too."""
 
-_END_OF_TIMES: Final = 2**63 - 1
-
 _log = structlog.get_logger()
 
 
@@ -123,7 +121,7 @@ class Freeing:
             StoreError: The store cannot be used now.
         """
         self._policy = policy
-        until_ts = _END_OF_TIMES if excess_bytes else policy.ended_before(now)
+        until_ts = policy.looked_at_until(now, excess_bytes)
         if until_ts is None:
             return
         page = self._archived.in_state("compressed", self._after_compressed, PAGE, until_ts)

@@ -17,6 +17,11 @@ _AT_ONCE: Final = 1000
 _PAUSE_SECONDS: Final = 0.01
 
 
+def taken_by(status: os.stat_result) -> int:
+    """Return what a file takes on the disk."""
+    return status.st_blocks * _BLOCK_BYTES
+
+
 def taken_bytes(home: Path, is_stopping: Callable[[], bool]) -> int:
     """Return what all files below a home take on the disk; pauses now and then, there may be many.
 
@@ -26,7 +31,7 @@ def taken_bytes(home: Path, is_stopping: Callable[[], bool]) -> int:
     found = 0
     for count, entry in enumerate(_entries(home)):
         with contextlib.suppress(OSError):  # gone since
-            found += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+            found += taken_by(entry.stat(follow_symlinks=False))
         if count % _AT_ONCE == _AT_ONCE - 1:
             time.sleep(_PAUSE_SECONDS)
             if is_stopping():

@@ -24,6 +24,7 @@ from steplogd.budget import Budget
 from steplogd.clock import WallClock
 from steplogd.core.retention import Policy, Spooled, chosen
 from steplogd.freeing import PAGE, Freeing, Short, Stopped
+from steplogd.home_size import taken_by
 from steplogd.store.archived import START
 from steplogd.store.database import StoreError, StoreUnusable
 from steplogd.turned_down import TurnedDown
@@ -50,8 +51,6 @@ _CLOCK_SECONDS: Final = 600.0
 """For how long a clock that was set, or that we have only begun to read, tells no ages; or for a
 tenth of the age that is asked for, where that is less."""
 
-_END_OF_TIMES: Final = 2**63 - 1
-_BLOCK_BYTES: Final = 512
 _LOWEST_PRIORITY: Final = 19
 
 _log = structlog.get_logger()
@@ -161,7 +160,7 @@ class Retention:
 
     def _due(self, policy: Policy, now: float, excess_bytes: int) -> list[FinishedRun]:
         """Return the runs of the next page whose spools are to be archived."""
-        until_ts = _END_OF_TIMES if excess_bytes else policy.ended_before(now)
+        until_ts = policy.looked_at_until(now, excess_bytes)
         page = []
         if until_ts is not None:
             page = self._archived.finished(self._after_finished, until_ts, PAGE)
@@ -181,7 +180,7 @@ class Retention:
             status = spool_path(self._home, run.run_id).lstat()
         except OSError:  # whoever takes it will meet the same
             return Spooled(run.run_id, run.end_ts, 0, 0)
-        modified_ts, taken_bytes = status.st_mtime_ns // 1000, status.st_blocks * _BLOCK_BYTES
+        modified_ts, taken_bytes = status.st_mtime_ns // 1000, taken_by(status)
         return Spooled(run.run_id, run.end_ts, modified_ts, taken_bytes)
 
     def _finish_turn(self, policy: Policy, now: float, excess_bytes: int) -> None:

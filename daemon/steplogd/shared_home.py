@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from steplogd.config import Config
 
-_HOME_MODE: Final = 0o711
+HOME_MODE: Final = 0o711
 """Everybody may go through to what he knows by name, and nobody may look around."""
 
-_FOLDER_MODE: Final = 0o3733
+FOLDER_MODE: Final = 0o3733
 """Everybody may make a file, and nobody may list, remove or rename another's. The set-group-id bit
 gives each file the daemon's group, which may read it."""
 
@@ -41,7 +41,7 @@ def share(home: Path) -> None:
                 _close(entry)
         for folder in _folders(home):
             share_folder(folder)
-        home.chmod(_HOME_MODE)
+        home.chmod(HOME_MODE)
     except OSError as error:
         where = error.filename or home
         raise ConfigError(
@@ -73,8 +73,8 @@ def share_folder(folder: Path) -> None:
         status = os.fstat(fd)
         if status.st_gid != os.getegid():
             os.fchown(fd, -1, os.getegid())
-        if stat.S_IMODE(status.st_mode) != _FOLDER_MODE:
-            os.fchmod(fd, _FOLDER_MODE)
+        if stat.S_IMODE(status.st_mode) != FOLDER_MODE:
+            os.fchmod(fd, FOLDER_MODE)
     finally:
         os.close(fd)
 

@@ -168,11 +168,11 @@ class Supervised:
 
     def _be_ready(self, service: Service) -> None:
         self._is_ready = True
-        self._supervisor.ready(self._words(service))
+        self._supervisor.ready(without_secrets(self._words(service)))
 
     def _words(self, service: Service) -> str:
         words = in_words(self._config.home, service.glance())
-        return without_secrets("; ".join(filter(None, (words, self._refusal))))
+        return "; ".join(filter(None, (words, self._refusal)))
 
     async def _tell(self, service: Service) -> None:
         """Tell how it is, whenever that is something else."""

@@ -15,6 +15,7 @@ ACTIONS: Final[tuple[Action, ...]] = ("keep", "compress", "remove")
 _DAY_SECONDS: Final = 24 * 60 * 60
 _MICROSECONDS: Final = 1_000_000
 _BEFORE_ALL_TIMES: Final = -(2.0**62)
+_END_OF_TIMES: Final = 2**63 - 1
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -55,6 +56,10 @@ class Policy(msgspec.Struct, frozen=True):
         if now != now:
             return None
         return int(max((now - self.after_seconds) * _MICROSECONDS, _BEFORE_ALL_TIMES))
+
+    def looked_at_until(self, now: float, excess_bytes: int) -> int | None:
+        """Return the same of those that are looked at: all, where the home is too large."""
+        return _END_OF_TIMES if excess_bytes else self.ended_before(now)
 
 
 class Spooled(msgspec.Struct, frozen=True):

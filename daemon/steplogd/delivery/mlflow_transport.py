@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplogd.delivery.contract import Unavailable
 from steplogd.delivery.mlflow_answers import judge
+from steplogd.delivery.secret_file import secret_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,15 +96,7 @@ def _token(file: Path | None) -> str:
     """Return the token as it is now: who changes the file restarts nothing."""
     if file is None:
         return ""
-    try:
-        with file.open("rb") as opened:
-            token = opened.read(_MAX_TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it holds more than a token"
-        raise Unavailable(f"the token_file {file} cannot be read: {reason}") from None
-    if not token.isprintable() or not token or " " in token:
-        raise Unavailable(f"the token_file {file} holds no token: one line, without spaces")
-    return token
+    return secret_in(file, "token", _MAX_TOKEN_BYTES)
 
 
 def _read(response: Response) -> None:

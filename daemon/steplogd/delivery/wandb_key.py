@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from steplogd.delivery.contract import Unavailable
+from steplogd.delivery.secret_file import secret_in
 from steplogd.delivery.secrets import keep_word
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ def key_in(file: Path | None) -> dict[str, str]:
     """
     if file is None:
         return {}
-    try:
-        with file.open("rb") as opened:
-            key = opened.read(_MAX_BYTES).decode("ascii").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it holds more than a key"
-        raise Unavailable(f"the key_file {file} cannot be read: {reason}") from None
-    if not key.isprintable() or not key or " " in key:
-        raise Unavailable(f"the key_file {file} holds no key: one line, without spaces")
+    key = secret_in(file, "key", _MAX_BYTES)
     keep_word(key)
     return {"WANDB_API_KEY": key}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplog.home import catalog_folder, is_shared, spool_folder
 from steplogd.doctor.finding import Finding, ok, skipped, user_name, warning, wrong
-from steplogd.shared_home import troubles
+from steplogd.shared_home import FOLDER_MODE, HOME_MODE, troubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ PERMISSIONS: Final = "permissions"
 _OPEN: Final = stat.S_IWGRP | stat.S_IRWXO
 """A group may read spools, so that its daemon can; nobody else has anything to do there."""
 
-_SHARED_MODES: Final = {"": 0o711, "spool": 0o3733, "catalog": 0o3733}
+_SHARED_MODES: Final = {"": HOME_MODE, "spool": FOLDER_MODE, "catalog": FOLDER_MODE}
 _MOST_NAMED: Final = 3
 
 

@@ -1,0 +1,32 @@
+"""A secret from a file, as a service manager or an administrator lays it down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steplogd.delivery.contract import Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def secret_in(file: Path, what: str, most_bytes: int) -> str:
+    """Return what a file holds now: one line of ASCII, without spaces.
+
+    Args:
+        file: Where it is.
+        what: It is called; the option that names the file is called `WHAT_file`.
+        most_bytes: How much of the file is read.
+
+    Raises:
+        Unavailable: It cannot be read, or holds none.
+    """
+    try:
+        with file.open("rb") as opened:
+            secret = opened.read(most_bytes).decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"it holds more than a {what}"
+        raise Unavailable(f"the {what}_file {file} cannot be read: {reason}") from None
+    if not secret.isprintable() or not secret or " " in secret:
+        raise Unavailable(f"the {what}_file {file} holds no {what}: one line, without spaces")
+    return secret
