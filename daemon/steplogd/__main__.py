@@ -8,13 +8,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from steplogd.exit_statuses import EXIT_CONFIG, EXIT_HELD, EXIT_LATER
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; systemd is told not to restart after it
-EXIT_LATER: Final = 75  # EX_TEMPFAIL: try again later
-EXIT_HELD: Final = 73  # EX_CANTCREAT: another daemon holds the home
 _LAST_WORDS_SECONDS: Final = 0.5
 _COMMANDS: Final = (
     "run",

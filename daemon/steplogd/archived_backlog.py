@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from steplogd.compression import CompressedSpool
 from steplogd.intake.tail import read_chunk
+from steplogd.recovery import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from steplogd.archive import Archive, Place
     from steplogd.spools import Unfolded
     from steplogd.store.archived import Archived
-
-_PAGE: Final = 500
 
 
 def add_archived(
@@ -38,9 +36,7 @@ def add_archived(
         StoreError: The store cannot be read now.
     """
     found: list[Place] = []
-    rest = iter(places)
-    while page := list(itertools.islice(rest, _PAGE)):
-        known = archived.known({place.run_id for place in page})
+    for page, known in pages(places, archived):
         for place in page:
             spool = known.get((place.run_id, place.number))
             offset = spool.offset if spool else 0

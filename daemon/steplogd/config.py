@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from steplog.home import default_home
+from steplog.home import default_home, nearest_there
 from steplogd.core.retention import ACTIONS, Policy
 from steplogd.metrics.listen import parse_listen
 
@@ -259,7 +259,7 @@ def _home(settings: Settings) -> Path:
     except RuntimeError as error:
         raise ConfigError(f"There is no home directory ({error}): set STEPLOG_HOME.") from error
     with contextlib.suppress(OSError):  # not for this user to see: whoever uses it will say so
-        found = next(path for path in (home, *home.parents) if path.exists())
+        found = nearest_there(home)
         if not found.is_dir():
             raise ConfigError(f"The home {home} cannot be made: {found} is no folder.")
     return home

@@ -24,7 +24,7 @@ from steplogd.archive import Place
 from steplogd.store.archived import START, ArchivedSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from steplogd.archive import Archive
     from steplogd.store.archived import Archived, State
@@ -51,9 +51,7 @@ def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
         StoreError: The store cannot be used now.
     """
     unread: dict[str, list[Unread]] = {}
-    places = archive.places()
-    while page := list(itertools.islice(places, _PAGE)):
-        known = archived.known({place.run_id for place in page})
+    for page, known in pages(archive.places(), archived):
         # As it was before as it is compressed: where there are both, that is the whole one.
         for place in sorted(page, key=lambda place: place.is_compressed):
             spool = known.get((place.run_id, place.number)) or _adopted(archive, archived, place)
@@ -68,6 +66,15 @@ def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
         for run_no, run_id, spool in all_in_state(archived, state):
             recover_absent(archive, archived, run_no, run_id, spool)
     return unread
+
+
+def pages(
+    places: Iterable[Place], archived: Archived
+) -> Iterator[tuple[list[Place], dict[tuple[str, int], ArchivedSpool]]]:
+    """Go through archived spools, some at a time, with what the store knows of their runs'."""
+    rest = iter(places)
+    while page := list(itertools.islice(rest, _PAGE)):
+        yield page, archived.known({place.run_id for place in page})
 
 
 def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpool | None:

@@ -50,14 +50,18 @@ def share(home: Path) -> None:
         ) from error
 
 
-def refuse_unshareable(config: Config) -> None:
+def refuse_unshareable(config: Config, *, is_serving: bool = True) -> None:
     """Refuse, before anything is made or held, to serve a home that is to be shared and cannot be.
+
+    Args:
+        config: What is to be served.
+        is_serving: Whether by this very user, as for `troubles`.
 
     Raises:
         ConfigError: The text says why, and what to do.
     """
     if config.settings.shared:
-        for trouble in troubles(config.home, is_serving=True):
+        for trouble in troubles(config.home, is_serving=is_serving):
             raise ConfigError(trouble)
 
 

@@ -39,6 +39,11 @@ def default_home() -> Path:
     return Path.home() / ".local" / "state" / "steplog"
 
 
+def nearest_there(path: Path) -> Path:
+    """Return a path if it is there, else the nearest of its parents that is."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def make_folder(path: Path) -> None:
     """Make a folder of a home, for its owner alone whatever the umask; one that is there stays.
 

@@ -11,10 +11,10 @@ import steplog
 from steplog.decoding import LINE_START, decode
 from steplog.events import KnownEvent, Malformed
 from steplogd.intake.tail import CHUNK_BYTES
+from tests.bench import Bench
 from tests.execs import run_exec
 from tests.lines import Scribe, append, line
 from tests.repositories import make_repository
-from tests.unit.test_line import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

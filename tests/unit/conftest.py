@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from steplog.home import spool_folder
 from steplogd.store.database import Database
+from tests.bench import Bench
 from tests.guard import anyio_backend, loop_guard
 from tests.repositories import make_repository
 from tests.shelf import Shelf
@@ -34,6 +36,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "steplog.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Build a line over an empty home."""
+    spool_folder(tmp_path).mkdir()
+    built = Bench(tmp_path)
+    yield built
+    built.database.close()
 
 
 @pytest.fixture

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from steplog.home import spool_folder
 from steplogd.intake.tail import CHUNK_BYTES
 from tests.lines import Scribe, append
-from tests.unit.test_line import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Build a line over an empty home."""
-    spool_folder(tmp_path).mkdir()
-    built = Bench(tmp_path)
-    yield built
-    built.database.close()
+    from tests.bench import Bench
 
 
 def test_sweep_knows_what_is_left(bench: Bench) -> None:

@@ -6,7 +6,6 @@ import fcntl
 import math
 import os
 import shutil
-import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,78 +16,14 @@ from steplog.home import spool_folder
 from steplogd import line as line_module
 from steplogd.core.fold import Fold
 from steplogd.intake.tail import CHUNK_BYTES
-from steplogd.line import Line
 from steplogd.rounds import CHECKS_PER_ROUND
-from steplogd.store.database import Database, StoreError
-from steplogd.store.run_logs import RunLogs
+from steplogd.store.database import StoreError
+from tests.bench import GRACE_SECONDS, IDLE_SECONDS, Bench
 from tests.lines import Scribe, append, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-GRACE_SECONDS = 2.0
-IDLE_SECONDS = 100.0
-
-
-class Bench:
-    """A line over a home, with clocks that stand still."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.database = Database(home / "steplog.db")
-        self.now = 0.0
-        self.wall_now = time.time()
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew from what is committed."""
-        self.line = Line(self.home, RunLogs(self.database), GRACE_SECONDS, IDLE_SECONDS)
-
-    def fold(self) -> int:
-        """Fold all that is there; return in how many passes."""
-        passes = 0
-        while run_ids := self.line.spools.grown():
-            self.line.run(run_ids)
-            passes += 1
-        return passes
-
-    def check_ends(self, seconds_later: float = 0.0) -> bool:
-        """Turn the clock; return whether a run ended then."""
-        self.now += seconds_later
-        return bool(self.line.end_runs(self.now, self.wall_now))
-
-    def check_some(self, seconds_later: float = 0.0) -> bool:
-        """Do the same as the daemon does it: to look at those of whom it was told something."""
-        self.now += seconds_later
-        return bool(self.line.end_runs(self.now, self.wall_now, everyone=False))
-
-    def run(self, run_id: str = "r") -> dict[str, Any]:
-        """Return what is committed of a run."""
-        with self.database.reading() as connection:
-            cursor = connection.execute("SELECT * FROM run WHERE run_id = ?", (run_id,))
-            names = [column[0] for column in cursor.description]
-            return dict(zip(names, cursor.fetchone(), strict=True))
-
-    def values(self, run_id: str = "r") -> list[Any]:
-        """Return the values that are committed of a run."""
-        sql = "SELECT value FROM observation JOIN run USING (run_no) WHERE run_id = ?"
-        with self.database.reading() as connection:
-            return [
-                value
-                for (value,) in connection.execute(
-                    f"{sql} ORDER BY observation.position", (run_id,)
-                )
-            ]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Build a line over an empty home."""
-    spool_folder(tmp_path).mkdir()
-    built = Bench(tmp_path)
-    yield built
-    built.database.close()
 
 
 @pytest.fixture

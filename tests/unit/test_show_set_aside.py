@@ -9,8 +9,8 @@ from steplog.cli import main
 from steplog.set_aside import Gap
 from steplogd.core.state import MOST_SET_ASIDE
 from steplogd.store.run_logs import MOST_GAPS
+from tests.bench import Bench
 from tests.lines import append, line
-from tests.unit.test_line import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

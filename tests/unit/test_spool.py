@@ -186,15 +186,22 @@ def test_a_file_system_that_numbers_a_file_anew_each_time_is_put_up_with(
     assert spools(home) == sorted(["r", run_id])
 
 
-def test_a_spool_that_is_taken_away_under_a_lock_that_lasts_is_left(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A writer that did not get the lock looks where the name leads, until it has the lock."""
+@pytest.fixture
+def locked(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, int]:
+    """Make a spool whose lock a daemon has to itself; give its path and the daemon's descriptor."""
     monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
     append_line(home, "r", _LINE)
-    path, away = spool_path(home, "r"), home / "away"
+    path = spool_path(home, "r")
     daemon = os.open(path, os.O_RDONLY)
     fcntl.flock(daemon, fcntl.LOCK_EX)
+    return path, daemon
+
+
+def test_a_spool_that_is_taken_away_under_a_lock_that_lasts_is_left(
+    home: Path, locked: tuple[Path, int]
+) -> None:
+    """A writer that did not get the lock looks where the name leads, until it has the lock."""
+    (path, daemon), away = locked, home / "away"
     writer = Writer(home, "r", lambda: None)
     for step in (1, 2):
         writer.track("main", step, {"a": 1})
@@ -209,14 +216,10 @@ def test_a_spool_that_is_taken_away_under_a_lock_that_lasts_is_left(
 
 
 def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, locked: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under the same number, so that it counts once; the next one goes on from there."""
-    monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
-    append_line(home, "r", _LINE)
-    path, away = spool_path(home, "r"), home / "away"
-    daemon = os.open(path, os.O_RDONLY)
-    fcntl.flock(daemon, fcntl.LOCK_EX)
+    (path, daemon), away = locked, home / "away"
     writer = Writer(home, "r", lambda: None)
     writer.track("main", 0, {"a": 1})
     write = spool.write_line

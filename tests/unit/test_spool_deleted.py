@@ -10,7 +10,7 @@ import pytest
 import steplog
 from steplog.home import spool_path
 from steplog.set_aside import read_set_aside
-from tests.unit.test_line import Bench
+from tests.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

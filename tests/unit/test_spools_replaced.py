@@ -13,21 +13,12 @@ from steplog.set_aside import read_set_aside
 from steplogd.commands.status import read_status
 from steplogd.config import Config, Settings
 from steplogd.spools import MOST_RESTARTS, REPLACED
+from tests.bench import GRACE_SECONDS, Bench
 from tests.lines import Scribe, append, line
-from tests.unit.test_line import GRACE_SECONDS, Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Build a line over an empty home."""
-    spool_folder(tmp_path).mkdir()
-    built = Bench(tmp_path)
-    yield built
-    built.database.close()
 
 
 def truncate(path: Path) -> None:

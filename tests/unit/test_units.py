@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steplogd.__main__ import EXIT_CONFIG
 from steplogd.config import Settings
+from steplogd.exit_statuses import EXIT_CONFIG
 from steplogd.installation.units import MARK, filled_in, marked, over_home, quoted, template
 from tests.conftest import DEADLINE_SECONDS
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from steplog.cli.terminal import counted, sanitise
 from steplog.errors import SteplogError
 from steplogd.bystander import Bystander
+from steplogd.exit_statuses import EXIT_LATER
 from steplogd.holder import HomeHeld, hold
 from steplogd.service import Remaining, Service, first_of
 from steplogd.serving import serve
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from steplogd.config import Config
 
-EXIT_BEHIND: Final = 75  # EX_TEMPFAIL of sysexits.h: try again later
 _REFRESH_SECONDS: Final = 0.2
 
 
@@ -92,7 +92,7 @@ def deliver_to(config: Config, timeout_seconds: float | None, backends: Collecti
         sys.stderr.writelines(
             f"steplogd: {sanitise(line)}\n" for line in what_is_behind(left, backends)
         )
-    return 0 if is_done else EXIT_BEHIND
+    return 0 if is_done else EXIT_LATER
 
 
 def seconds(text: str) -> float:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from steplog.cli.terminal import counted, is_coloured, paint, sanitise
 from steplogd.commands.delivering import seconds
 from steplogd.delivery.secrets import without_secrets
+from steplogd.exit_statuses import EXIT_CONFIG
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from steplogd.doctor.finding import Finding
 
 TIMEOUT_SECONDS: Final = 10.0
-_EXIT_CONFIG: Final = 78
 _COLOURS: Final = {"ok": 32, "warning": 33, "wrong": 31, "skipped": 90}
 _MARK: Final = 9
 _NAME: Final = 15
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(f"\n{_summary(found)}\n")
     if any(finding.bars_start for finding in found):
-        return _EXIT_CONFIG
+        return EXIT_CONFIG
     return 1 if _worst(found) == "wrong" else 0
 
 

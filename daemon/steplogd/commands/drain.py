@@ -12,8 +12,9 @@ import msgspec
 
 from steplog.cli.terminal import sanitise
 from steplogd.bystander import Bystander
-from steplogd.commands.delivering import EXIT_BEHIND, Goal, deliver, seconds, what_is_behind
+from steplogd.commands.delivering import Goal, deliver, seconds, what_is_behind
 from steplogd.config import find_config, load_config
+from steplogd.exit_statuses import EXIT_LATER
 from steplogd.log import set_up_log
 from steplogd.service import Remaining, Service
 
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({"done": is_done, **msgspec.to_builtins(left)}) + "\n")
     elif not is_done:
         _say(left)
-    return 0 if is_done else EXIT_BEHIND
+    return 0 if is_done else EXIT_LATER
 
 
 def _say(left: Remaining) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steplog.cli.terminal import sanitise
 from steplogd.config import ConfigError
+from steplogd.exit_statuses import EXIT_CONFIG, EXIT_HELD
 from steplogd.installation import kinds
 from steplogd.installation.carrying_out import (
     carry_out,
@@ -40,8 +41,6 @@ installed, a virtual environment too; enables and starts the service, waits unti
 says how to look at it. Run it again after an upgrade or a move: what has changed is written, and
 the daemon is restarted, with the --config and STEPLOG_HOME of the first time unless others are
 given. Without an option root means --system, and everybody else --user."""
-_HELD: Final = "73"
-_BAD_CONFIG: Final = "78"
 _LINGERING: Final = Path("/var/lib/systemd/linger")
 
 
@@ -156,9 +155,9 @@ def _carry_out(kind: Kind, step: Step) -> None:
             raise
         status = property_of(kind, "ExecMainStatus")
         look_at = f"`{' '.join(_journal(kind))}` says why"
-        if status == _BAD_CONFIG:
+        if status == str(EXIT_CONFIG):
             raise ConfigError(f"{kind.unit} refuses its configuration; {look_at}") from None
-        if status == _HELD:
+        if status == str(EXIT_HELD):
             raise InstallError(
                 f"another steplogd holds the home, as `steplogd status` says: end that one, and "
                 f"{kind.unit} takes over within a minute"

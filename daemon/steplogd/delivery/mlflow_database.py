@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steplog.home import nearest_there
 from steplogd.delivery.contract import Refused, Remark, Unavailable
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.secrets import without_secrets
@@ -43,7 +44,7 @@ def remarks(uri: str) -> Iterator[Remark]:
         return
     path = Path(str(url.database))
     if not path.exists() or path.stat().st_size == 0:
-        _check_writable(_nearest(path))
+        _check_writable(nearest_there(path.absolute().parent))
         yield Remark(f"MLflow {VERSION}; {path} is not there yet, and made with the first run")
         return
     _check_writable(path)
@@ -85,7 +86,3 @@ def _check_writable(path: Path) -> None:
                 f"this user cannot write {place}: see whose it is by "
                 f"`ls -ld {shlex.quote(str(place))}`"
             )
-
-
-def _nearest(path: Path) -> Path:
-    return next(folder for folder in path.absolute().parents if folder.exists())

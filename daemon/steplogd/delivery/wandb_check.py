@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from steplog.home import nearest_there
 from steplogd.delivery.contract import Remark, Unavailable
 from steplogd.delivery.reaching import reach
 from steplogd.delivery.wandb_frames import Greet, Greeted
@@ -46,7 +47,7 @@ def remarks(place: Place, child: Child) -> Iterator[Remark]:
 
 
 def _of_folder(directory: Path) -> Remark:
-    there = next(path for path in (directory, *directory.parents) if path.exists())
+    there = nearest_there(directory)
     if os.access(there, os.W_OK | os.X_OK):
         return Remark(f"its files lie in {directory}")
     mend = f"see whose it is: ls -ld {shlex.quote(str(there))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from steplog.home import nearest_there
 from steplog.room import free_bytes, min_free
 from steplogd.doctor.finding import Finding, ok, warning, wrong
 
@@ -23,7 +24,7 @@ _LEAST_INODES: Final = 100
 
 def look(patient: Patient) -> Iterator[Finding]:
     """Compare what is free with `min_free`, in bytes, and see that files can be made."""
-    folder = _nearest(patient.home)
+    folder = nearest_there(patient.home)
     spared = patient.config.settings.min_free
     spared = min_free(folder) if spared is None else spared
     free = free_bytes(folder)
@@ -50,7 +51,3 @@ def _inodes(folder: Path) -> Iterator[Finding]:
         text = f"{disk.f_favail:,} files can be made on the disk of {folder}: each run takes some"
         finding = wrong if disk.f_favail == 0 else warning
         yield finding(CHECK, text, f"remove files: du --inodes -x --max-depth=2 {folder}")
-
-
-def _nearest(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())

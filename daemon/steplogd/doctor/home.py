@@ -8,7 +8,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
-from steplog.home import catalog_folder, is_shared, spool_folder
+from steplog.home import catalog_folder, is_shared, nearest_there, spool_folder
 from steplogd.doctor.finding import Finding, ok, skipped, user_name, warning, wrong
 from steplogd.shared_home import FOLDER_MODE, HOME_MODE, troubles
 
@@ -64,7 +64,7 @@ def look_at_permissions(patient: Patient) -> Iterator[Finding]:
 
 
 def _absent(home: Path) -> Finding:
-    above = next(path for path in home.parents if path.exists())
+    above = nearest_there(home.parent)
     if os.access(above, os.W_OK | os.X_OK):
         return ok(CHECK, f"{home} is not there yet: whoever tracks first makes it")
     text = f"{home} is not there, and this user cannot make it in {above}"

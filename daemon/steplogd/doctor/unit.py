@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from steplogd.doctor.finding import Finding, ok, skipped, warning, wrong
 from steplogd.doctor.systemctl import Silent, ask
 from steplogd.doctor.units import Unit, installed
+from steplogd.exit_statuses import EXIT_CONFIG, EXIT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,8 @@ CHECK: Final = "unit"
 LINGERING: Final = "lingering"
 _INSTALL: Final = "steplogd install"
 _MEANINGS: Final = {
-    "73": "another daemon holds the home",
-    "78": "the configuration is wrong: see `steplogd check`",
+    str(EXIT_HELD): "another daemon holds the home",
+    str(EXIT_CONFIG): "the configuration is wrong: see `steplogd check`",
     "203": "the program cannot be started",
     "217": "its user does not exist",
     "226": "its namespace cannot be set up",

@@ -18,7 +18,7 @@ from steplogd.installation.databases import folders_of_databases
 from steplogd.installation.kinds import SHARED_CONFIG
 from steplogd.installation.planning import InstallError
 from steplogd.installation.units import SHARED_HOME, filled_in, marked, over_home, template
-from steplogd.shared_home import troubles
+from steplogd.shared_home import refuse_unshareable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ def own_texts(kind: Kind, given: str | None) -> dict[Path, str]:
             f"this machine has one daemon for all, by {found}: set STEPLOG_HOME={config.home} for "
             "your tasks; or write ~/.config/steplog/steplogd.toml for a daemon of your own"
         )
-    _refuse_unshareable(config)
+    refuse_unshareable(config, is_serving=False)
     usual = (Path("~/.config/steplog/steplogd.toml").expanduser(), SHARED_CONFIG)
     arguments = ("--config", str(found.absolute())) if found and found not in usual else ()
     home = default_home()
@@ -76,7 +76,7 @@ def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
         InstallError: The daemon could not see what it needs.
     """
     path, config = shared_config(given)
-    _refuse_unshareable(config)
+    refuse_unshareable(config, is_serving=False)
     _refuse_hidden(kind, _places())
     _refuse_hidden(kind, [path, config.home], "take another place for it")
     _refuse_unshared(path, config)
@@ -131,12 +131,6 @@ def texts_of_user(kind: Kind, user: str) -> dict[Path, str]:
     texts = {kind.path: filled_in(template(kind.template), program())}
     texts |= {file: template(name) for file, name in kind.files.items()}
     return {file: marked(text, _version()) for file, text in texts.items()}
-
-
-def _refuse_unshareable(config: Config) -> None:
-    if config.settings.shared:
-        for trouble in troubles(config.home):
-            raise ConfigError(trouble)
 
 
 def _refuse_unshared(path: Path, config: Config) -> None:
