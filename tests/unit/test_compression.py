@@ -48,11 +48,12 @@ def spool(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have more than one piece and one chunk in a spool of a test."""
+    """Have more than one piece and one chunk in a spool of a test, with a longest line to match."""
     monkeypatch.setattr(compression, "PIECE_BYTES", 65_536)
     monkeypatch.setattr(compression, "REST", 0.0)
     monkeypatch.setattr(compression, "CHUNK_BYTES", 65_536)
     monkeypatch.setattr(tail, "CHUNK_BYTES", 65_536)
+    monkeypatch.setattr(tail, "MAX_LINE_BYTES", 16_384)
 
 
 def test_any_gzip_reads_what_is_compressed(spool: Path) -> None:
