@@ -7,13 +7,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from steplog import losses
 from steplog.decoding import decode
-from steplog.events import Malformed, Track
+from steplog.events import Leave, Malformed, Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,3 +97,13 @@ def numbers(home: Path, run_id: str | None = None) -> dict[str, list[int]]:
 def is_gapless(by_writer: dict[str, list[int]]) -> bool:
     """Tell whether each writer numbered its lines from 0 on, in their order."""
     return all(found == list(range(len(found))) for found in by_writer.values())
+
+
+def leaves(home: Path, run_id: str | None = None) -> list[tuple[str, str]]:
+    """Return how each process of a run said that it ended."""
+    found = events(home, run_id)
+    return [(event.status, event.message) for event in found if isinstance(event, Leave)]
+
+
+def values(home: Path, run_id: str | None = None) -> list[dict[str, Any]]:
+    return [event.values for event in tracked(home, run_id)]

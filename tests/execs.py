@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from steplog.events import task_path
 from tests.commands import STEPLOG
@@ -13,6 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXEC = (*STEPLOG, "exec", "--run-id", "r")
+SHELLS = [shell for shell in ("dash", "bash", "/bin/sh") if shutil.which(shell)]
+both = pytest.mark.parametrize("shell", SHELLS)
+
+A = "export STEPLOG_TRACK_a=1\n"
+"""A line of a script that tracks something."""
 
 
 def run_exec(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -48,3 +56,10 @@ def kinds(home: Path) -> list[str]:
 def log_of(home: Path, name: str = "main") -> bytes:
     """Return the log of a task of run `r`."""
     return (home / "catalog" / "r" / f"{name}.execution.log").read_bytes()
+
+
+def script(path: Path, text: str) -> str:
+    """Write a script that can be executed; its path."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)

@@ -8,8 +8,8 @@ import msgspec
 
 from steplog.decoding import complete, decode
 from steplogd.core.fold import Fold
-from steplogd.core.state import Changes, RunState
-from tests.lines import ARRIVED_TS
+from steplogd.core.state import Attempt, Changes, RunState, Task
+from tests.lines import ARRIVED_TS, fold
 
 
 def pieces(spool: bytes, cuts: list[int]) -> list[bytes]:
@@ -43,3 +43,27 @@ def fold_pieces(parts: list[bytes]) -> tuple[RunState, dict[str, Any]]:
         changes.append(folding.take_changes())
         offset += len(part)
     return folding.state, merge(changes)
+
+
+def ended(*lines: bytes, into: Fold | None = None) -> Fold:
+    """Fold lines, and then say that nobody is there any more."""
+    folding = fold(*lines, into=into)
+    folding.end_run()
+    return folding
+
+
+def outcome(folding: Fold) -> tuple[str, bool]:
+    """Return the status, and whether the run was killed."""
+    return folding.state.status, folding.state.killed
+
+
+def task(folding: Fold, name: str = "train") -> Task:
+    """Return a task by its name."""
+    return folding.state.task_by_path[(name,)]
+
+
+def attempt(folding: Fold, name: str = "train") -> Attempt:
+    """Return the latest attempt of a task."""
+    latest = task(folding, name).attempt
+    assert latest is not None
+    return latest

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from tests.conftest import DEADLINE_SECONDS
+from tests.daemon import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +95,30 @@ def open_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o711)
         yield folder
+
+
+@contextlib.contextmanager
+def open_home() -> Iterator[Path]:
+    """Give the daemon's user a home to share that is not there yet, and a configuration of it."""
+    with open_folder() as folder:
+        place = folder / "state"
+        place.mkdir()
+        os.chown(place, DAEMON.uid, DAEMON.uid)
+        path = place / "home"
+        config = folder / "steplogd.toml"
+        config.write_text(f'home = "{path}"\nshared = true\n{QUICK}')
+        config.chmod(0o644)
+        yield path
+
+
+def command_line(home: Path, *words: str) -> list[str]:
+    """Return how Python is called for a command of steplogd with that configuration."""
+    return ["-m", "steplogd", *words, "--config", str(home.parent.parent / "steplogd.toml")]
+
+
+def mode(path: Path) -> int:
+    """Return who may do what with a file."""
+    return stat.S_IMODE(path.lstat().st_mode)
 
 
 @functools.cache

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,51 +9,26 @@ import pytest
 from structlog.testing import capture_logs
 
 from steplogd.delivery.contract import Refused, Unavailable
-from tests.contract.trackers import START_TS, expected_numbers, make_batch, make_run
+from tests.contract.trackers import (
+    START_TS,
+    expected_numbers,
+    give_up_the_next_upload,
+    make_batch,
+    make_run,
+    only_run,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
-
-    from steplogd.delivery.contract import RunInfo
     from steplogd.delivery.mlflow import MlflowBackend
     from tests.contract.trackers import MlflowStore
 
 END_TS = START_TS + 60_000_000
 
 
-def give_up_the_next_upload(patching: pytest.MonkeyPatch, store: MlflowStore) -> Callable[[], None]:
-    """Let the next upload fail for its caller; what is returned does it after all."""
-    later: list[tuple[str, Path]] = []
-
-    def keep(_: MlflowClient, mlflow_id: str, folder: str) -> None:
-        patching.undo()
-        kept = Path(tempfile.mkdtemp(prefix="late-"))
-        shutil.copytree(folder, kept, dirs_exist_ok=True)
-        later.append((mlflow_id, kept))
-        raise TimeoutError
-
-    def do() -> None:
-        for mlflow_id, folder in later:
-            store.client.log_artifacts(mlflow_id, str(folder))
-            shutil.rmtree(folder)
-
-    patching.setattr("mlflow.tracking.MlflowClient.log_artifacts", keep)
-    return do
-
-
 @pytest.fixture
 def backend(mlflow_store: MlflowStore) -> MlflowBackend:
     """Connect to MLflow."""
     return mlflow_store.backend()
-
-
-def only_run(store: MlflowStore, run: RunInfo) -> Run:
-    """Return the one MLflow run that stands for a run."""
-    (found,) = store.runs(run.run_id)
-    return found
 
 
 def test_a_run_without_a_tag_lies_in_default(

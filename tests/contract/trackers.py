@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 import tempfile
 import uuid
@@ -24,8 +25,9 @@ from steplogd.delivery.mlflow_names import digest_in, original_name
 from steplogd.delivery.naming import full_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    import pytest
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
@@ -236,3 +238,29 @@ class MlflowStore:
 
     def _artifact(self, run: Run, path: str) -> bytes:
         return Path(self.client.download_artifacts(run.info.run_id, path)).read_bytes()
+
+
+def give_up_the_next_upload(patching: pytest.MonkeyPatch, store: MlflowStore) -> Callable[[], None]:
+    """Let the next upload fail for its caller; what is returned does it after all."""
+    later: list[tuple[str, Path]] = []
+
+    def keep(_: MlflowClient, mlflow_id: str, folder: str) -> None:
+        patching.undo()
+        kept = Path(tempfile.mkdtemp(prefix="late-"))
+        shutil.copytree(folder, kept, dirs_exist_ok=True)
+        later.append((mlflow_id, kept))
+        raise TimeoutError
+
+    def do() -> None:
+        for mlflow_id, folder in later:
+            store.client.log_artifacts(mlflow_id, str(folder))
+            shutil.rmtree(folder)
+
+    patching.setattr("mlflow.tracking.MlflowClient.log_artifacts", keep)
+    return do
+
+
+def only_run(store: MlflowStore, run: RunInfo) -> Run:
+    """Return the one MLflow run that stands for a run."""
+    (found,) = store.runs(run.run_id)
+    return found

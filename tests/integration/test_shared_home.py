@@ -13,81 +13,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplog.home import spool_path
+from tests.attacks import ATTACK, HOLD, ON_A_SPOOL, PLANTED, TRACK, plant
 from tests.conftest import DEADLINE_SECONDS, run_program, wait_until
-from tests.daemon import QUICK, rows
-from tests.people import ALICE, DAEMON, MALLORY, open_folder
+from tests.daemon import rows
+from tests.people import ALICE, DAEMON, MALLORY, command_line, mode, open_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TRACK = """
-    import sys, steplog
-    with steplog.start_run(sys.argv[1], tag="shared") as run:
-        steplog.track_this(step=1, loss=0.5)
-        print(run.run_id)
-"""
-MADE_UP = "import steplog; steplog.track_this(x=1); print(steplog.get_run_id())"
-HOLD = """
-    import sys, steplog
-    steplog.start_run(sys.argv[1])
-    print("in", flush=True)
-    sys.stdin.read()
-"""
-ATTACK = """
-    import errno, fcntl, os, sys
-    spool = sys.argv[1]
-    folder, name = os.path.split(spool)
-    mine = os.path.join(folder, "mallorys.jsonl")
-    open(mine, "wb").write(b'{"t":"track","values":{"forged":1}}\\n')
-    def lock():
-        fcntl.flock(os.open(spool, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    home = os.path.dirname(folder)
-    attacks = {
-        "list": lambda: os.listdir(folder),
-        "read": lambda: open(spool, "rb"),
-        "append": lambda: open(spool, "ab"),
-        "truncate": lambda: os.truncate(spool, 0),
-        "link": lambda: os.link(spool, os.path.join(folder, "second.jsonl")),
-        "chmod": lambda: os.chmod(spool, 0o666),
-        "chown": lambda: os.chown(spool, os.getuid(), -1),
-        "utime": lambda: os.utime(spool, (0, 0)),
-        "lock": lock,
-        "rename over": lambda: os.rename(mine, spool),
-        "remove": lambda: os.unlink(spool),
-        "rename away": lambda: os.rename(spool, mine + ".2"),
-        "take the folder away": lambda: os.rename(folder, folder + ".old"),
-        "list the home": lambda: os.listdir(home),
-        "read the store": lambda: open(home + "/steplog.db", "rb"),
-        "read the documents": lambda: os.listdir(home + "/runs"),
-        "hold the home": lambda: open(home + "/steplogd.lock", "rb"),
-        "list the catalog": lambda: os.listdir(home + "/catalog"),
-        "make a file in the home": lambda: open(home + "/mlflow.db", "wb"),
-    }
-    for what, attack in attacks.items():
-        try:
-            attack()
-        except (PermissionError, FileNotFoundError):
-            continue
-        print(what)
-"""
-ON_A_SPOOL = {
-    *("read", "append", "truncate", "link", "chmod", "chown", "utime", "lock"),
-    *("rename over", "remove"),
-}
-
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Give the daemon's user a home that is not there yet."""
-    with open_folder() as folder:
-        place = folder / "state"
-        place.mkdir()
-        os.chown(place, DAEMON.uid, DAEMON.uid)
-        path = place / "home"
-        config = folder / "steplogd.toml"
-        config.write_text(f'home = "{path}"\nshared = true\n{QUICK}')
-        config.chmod(0o644)
+    with open_home() as path:
         yield path
 
 
@@ -96,7 +35,7 @@ def log(home: Path) -> Iterator[Path]:
     """Serve it as that user; the daemon's log."""
     path = home.parent.parent / "steplogd.log"
     with path.open("wb") as stderr:
-        daemon = DAEMON.starts(home, *_command(home, "run"), stderr=stderr.fileno())
+        daemon = DAEMON.starts(home, *command_line(home, "run"), stderr=stderr.fileno())
     try:
         wait_until(lambda: b'"serving"' in path.read_bytes() or daemon.poll() is not None)
         yield path
@@ -104,14 +43,6 @@ def log(home: Path) -> Iterator[Path]:
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.communicate(timeout=DEADLINE_SECONDS)
-
-
-def _command(home: Path, *words: str) -> list[str]:
-    return ["-m", "steplogd", *words, "--config", str(home.parent.parent / "steplogd.toml")]
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def statuses(home: Path) -> dict[str, str]:
@@ -152,7 +83,7 @@ def test_home_that_was_there_is_brought_into_that_state(home: Path) -> None:
         os.chown(path, DAEMON.uid, DAEMON.uid)
     home.chmod(0o777)
 
-    done = DAEMON.calls(home, *_command(home, "drain"))
+    done = DAEMON.calls(home, *command_line(home, "drain"))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert [mode(home / name) for name in ("", "spool", "runs", "mlflow.db")] == [
@@ -200,18 +131,6 @@ def test_attacks_are_real(home: Path, log: Path) -> None:
     assert set(attacked.stdout.splitlines()) == ON_A_SPOOL
 
 
-PLANTED = {
-    "file": "open(path, 'wb').close(); os.chmod(path, 0o666)",
-    "closed file": "open(path, 'wb').close(); os.chmod(path, 0)",
-    "link": "os.symlink(sys.argv[2], path)",
-    "dangling link": "os.symlink('/nonexistent/x', path)",
-    "link to itself": "os.symlink(path, path)",
-    "pipe": "os.mkfifo(path); os.chmod(path, 0o666)",
-    "folder": "os.mkdir(path); os.chmod(path, 0o777)",
-    "socket": "socket.socket(socket.AF_UNIX).bind(path)",
-}
-
-
 @pytest.fixture
 def alices_file(home: Path) -> Path:
     """Give Alice a file that nothing must be written into; anybody may know where it is."""
@@ -219,12 +138,6 @@ def alices_file(home: Path) -> Path:
     path.write_text("hers\n")
     os.chown(path, ALICE.uid, ALICE.uid)
     return path
-
-
-def plant(home: Path, what: str, path: Path, target: Path | None = None) -> None:
-    code = f"import os, socket, sys; os.umask(0); path = sys.argv[1]; {PLANTED[what]}"
-    planted = MALLORY.runs(home, code, str(path), str(target))
-    assert planted.stderr == ""
 
 
 @pytest.mark.parametrize("what", PLANTED)
@@ -417,9 +330,9 @@ def test_thousands_of_unreadable_spools_flood_nothing(home: Path, log: Path) -> 
     arrives(home, "alices")
     wait_until(lambda: b"more spools are not as they should be" in log.read_bytes())
     assert len(log.read_bytes().splitlines()) - before < 500
-    drained = DAEMON.calls(home, *_command(home, "drain", "--timeout", "20"))
+    drained = DAEMON.calls(home, *command_line(home, "drain", "--timeout", "20"))
     assert len(drained.stderr.splitlines()) < 30
-    assert DAEMON.calls(home, *_command(home, "status")).returncode == 0
+    assert DAEMON.calls(home, *command_line(home, "status")).returncode == 0
 
 
 def test_spool_that_becomes_readable_arrives(home: Path, log: Path) -> None:
@@ -434,36 +347,6 @@ def test_spool_that_becomes_readable_arrives(home: Path, log: Path) -> None:
     arrives_not.chmod(0o640)
 
     wait_until(lambda: rows(home, "SELECT count(*) FROM observation") == [(2,)])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "advice"),
-    [
-        ("mkdir home; chown 61003 home", "run steplogd as that user"),
-        ("mkdir -p home/spool; chown 61001 home; chown 61003 home/spool", "give it to the owner"),
-        ("mkdir home; ln -s /tmp home/spool; chown 61001 home", "is no folder"),
-        ("chmod 700 .", "chmod o+x"),
-        ("chmod 777 .", "chmod o-w"),
-    ],
-)
-def test_home_that_cannot_be_shared_is_refused(home: Path, spoil: str, advice: str) -> None:
-    """By `steplogd check` and at the start alike, in one sentence that says what to do."""
-    subprocess.run(["sh", "-c", spoil], cwd=home.parent, check=True)
-    before = sorted((path, mode(path)) for path in home.parent.rglob("*"))
-    said = [DAEMON.calls(home, *_command(home, command)) for command in ("check", "run")]
-
-    assert [one.returncode for one in said] == [78, 78]
-    assert all(advice in one.stderr and len(one.stderr.splitlines()) == 1 for one in said)
-    after = sorted((p, mode(p)) for p in home.parent.rglob("*") if p.name != "steplogd.lock")
-    assert [one for one in before if one not in after] == []
-
-
-def test_good_shared_home_is_said_to_be_so(home: Path) -> None:
-    """`steplogd check` names it, before it is made and after."""
-    said = DAEMON.calls(home, *_command(home, "check"))
-
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "shared with other users" in said.stdout
 
 
 def test_entry_that_nobody_may_look_at_costs_no_other(home: Path, log: Path) -> None:
@@ -486,19 +369,6 @@ def test_entry_that_nobody_may_look_at_costs_no_other(home: Path, log: Path) -> 
     try:
         ALICE.runs(home, TRACK, "after")
         wait_until(lambda: {"before", "after"} <= statuses(home).keys())
-        assert DAEMON.calls(home, *_command(home, "status")).returncode == 0
+        assert DAEMON.calls(home, *command_line(home, "status")).returncode == 0
     finally:
         subprocess.run(["umount", "--lazy", spool], check=True)
-
-
-def test_private_home_is_nobody_elses() -> None:
-    """Whatever the umask, and whatever makes it: 0700, and its files for their owner."""
-    with open_folder() as place:
-        place.chmod(0o777)
-        home = place / "home"
-        code = f"import os; os.umask(0)\n{textwrap.dedent(TRACK)}"
-        ran = ALICE.calls(home, "-c", code, "r")
-        refused = MALLORY.runs(home, "import os; os.listdir(os.environ['STEPLOG_HOME'])")
-
-        assert (ran.returncode, mode(home)) == (0, 0o700)
-        assert "PermissionError" in refused.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 _ROOT = Path(__file__).parents[2]
 _TRACK = """
 import sys
@@ -24,14 +26,15 @@ print(sorted(name for name in outside if not name.startswith("_")))
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel, install it without extras in an environment of its own; its bin folder."""
-    folder = tmp_path_factory.mktemp("wheel")
+    return once(tmp_path_factory, "wheel", _install) / "venv" / "bin"
+
+
+def _install(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, _ROOT], check=True)
     venv.create(folder / "venv", with_pip=True)
     (wheel,) = folder.glob("steplog-*.whl")
-    bin_folder = folder / "venv" / "bin"
-    subprocess.run([bin_folder / "pip", "install", "--quiet", wheel], check=True)
-    return bin_folder
+    subprocess.run([folder / "venv" / "bin" / "pip", "install", "--quiet", wheel], check=True)
 
 
 def test_plain_installation_imports_and_tracks(plain: Path, tmp_path: Path) -> None:

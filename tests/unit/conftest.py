@@ -12,6 +12,7 @@ from steplogd.store.database import Database
 from tests.bench import Bench
 from tests.guard import anyio_backend, loop_guard
 from tests.repositories import make_repository
+from tests.route import Route
 from tests.shelf import Shelf
 from tests.stores import START, Store
 
@@ -45,6 +46,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     built = Bench(tmp_path)
     yield built
     built.database.close()
+
+
+@pytest.fixture
+def route(database: Database, tmp_path: Path) -> Route:
+    """Build a store, a tracker in memory, and the courier between them."""
+    return Route(database, tmp_path)
 
 
 @pytest.fixture

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.folding import attempt, ended, outcome, task
 from tests.lines import Scribe, fold, line
-
-if TYPE_CHECKING:
-    from steplogd.core.fold import Fold
-    from steplogd.core.state import Attempt, Task
-
-
-def ended(*lines: bytes, into: Fold | None = None) -> Fold:
-    """Fold lines, and then say that nobody is there any more."""
-    folding = fold(*lines, into=into)
-    folding.end_run()
-    return folding
-
-
-def outcome(folding: Fold) -> tuple[str, bool]:
-    """Return the status, and whether the run was killed."""
-    return folding.state.status, folding.state.killed
-
-
-def task(folding: Fold, name: str = "train") -> Task:
-    """Return a task by its name."""
-    return folding.state.task_by_path[(name,)]
-
-
-def attempt(folding: Fold, name: str = "train") -> Attempt:
-    """Return the latest attempt of a task."""
-    latest = task(folding, name).attempt
-    assert latest is not None
-    return latest
 
 
 def test_a_run_goes_on_while_somebody_is_in_it() -> None:

@@ -109,7 +109,7 @@ def writers_killed(house: House) -> None:
     for number in house.rounds(least=6, until=[LARGE]):
         run_id = f"r{number}"
         writers = [
-            house.writer(run_id, "large", pace=0).start(),
+            house.writer(run_id, "large", pace=200).start(),
             house.writer(run_id, pace=100).start(),
         ]
         if number % 2:
