@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from steplog.home import make_folder, spool_folder
 from steplogd.clock import WallClock
+from steplogd.core.ticks import until_tick
 from steplogd.intake.watch import watch
 from steplogd.missed import Missed
 from steplogd.mounts import remote_mount, warning
@@ -137,7 +138,8 @@ class Follower:
         """End the runs that nobody is in any more."""
         while not self._stop.is_set():
             await self._end_once(everyone=self._is_all_due or not self._hears)
-            await self._rest(self._settings.grace_seconds / _CHECKS_PER_GRACE)
+            seconds = self._settings.grace_seconds / _CHECKS_PER_GRACE
+            await self._rest(until_tick(seconds, anyio.current_time()))
 
     async def caught_up(self) -> None:
         """Wait until what is in the spools now is folded, and the runs that are over have ended.

@@ -15,6 +15,7 @@ from steplog.home import database_path, make_folder, spool_folder
 from steplogd.archive import Archive
 from steplogd.archived_spools import ArchivedSpools
 from steplogd.changes import Changes, changes
+from steplogd.core.ticks import until_tick
 from steplogd.deliveries import Deliveries
 from steplogd.document_stage import DocumentStage
 from steplogd.documents import DocumentWriter
@@ -300,7 +301,8 @@ class Service:
         while not self._stop.is_set():
             if self._database is not None:
                 await to_thread.run_sync(self._database.check)
-            await self._follower.pause(_STORE_CHECK_SECONDS)
+            rest_seconds = until_tick(_STORE_CHECK_SECONDS, anyio.current_time())
+            await self._follower.pause(rest_seconds)
 
 
 def _put_away(database: Database) -> None:

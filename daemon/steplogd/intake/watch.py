@@ -12,6 +12,7 @@ from anyio import to_thread
 from inotify_simple import INotify, flags
 
 from steplog.home import make_folder
+from steplogd.core.ticks import until_tick
 from steplogd.intake.tail import run_id_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ async def _watch_this(folder: Path, stop: anyio.Event) -> AsyncGenerator[set[str
     with contextlib.ExitStack() as held:
         descriptor, notifications = await to_thread.run_sync(_stand, folder, held)
         yield set()
-        check_at = anyio.current_time() + _CHECK_SECONDS
+        check_at = _next_check()
         while not stop.is_set():
             await _readable(notifications, stop, until=check_at)
             events = notifications.read(timeout=0)
@@ -88,9 +89,14 @@ async def _watch_this(folder: Path, stop: anyio.Event) -> AsyncGenerator[set[str
             if anyio.current_time() >= check_at:
                 if await to_thread.run_sync(_is_another, folder, descriptor):
                     return
-                check_at = anyio.current_time() + _CHECK_SECONDS
+                check_at = _next_check()
             elif events:
                 await anyio.sleep(_REST_SECONDS)
+
+
+def _next_check() -> float:
+    now = anyio.current_time()
+    return now + until_tick(_CHECK_SECONDS, now)
 
 
 def _stand(folder: Path, held: contextlib.ExitStack) -> tuple[int, INotify]:
