@@ -22,7 +22,7 @@ from benchmarks.frame.folding import fold_all
 from benchmarks.frame.processes import memory_mb
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure, ratios
-from steplogd.line import Line
+from steplogd.folding.line import Line
 from steplogd.store.database import Database
 from steplogd.store.run_logs import ROWS_A_STATEMENT, RunLogs
 

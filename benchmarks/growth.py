@@ -24,8 +24,8 @@ from steplogd.core.state import SUCCESS, Changes, RunState
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
-from steplogd.line import Line
-from steplogd.log import set_up_log
+from steplogd.folding.line import Line
+from steplogd.logs.log import set_up_log
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.run_logs import FoldedRun, RunLogs

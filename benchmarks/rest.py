@@ -26,8 +26,8 @@ from benchmarks.frame.processes import descriptor_count, memory_mb, thread_count
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure
 from steplog.home import database_path
-from steplogd.line import Line
-from steplogd.log import set_up_log
+from steplogd.folding.line import Line
+from steplogd.logs.log import set_up_log
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
 from steplogd.store.holding import give_back, take

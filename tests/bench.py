@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from steplogd.line import Line
+from steplogd.folding.line import Line
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 

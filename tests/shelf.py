@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steplogd.archive import Archive, Place
-from steplogd.archived_spools import ArchivedSpools
-from steplogd.archivist import Archivist
-from steplogd.line import Line
+from steplogd.folding.line import Line
+from steplogd.retention.archive import Archive, Place
+from steplogd.retention.archived_spools import ArchivedSpools
+from steplogd.retention.archivist import Archivist
 from steplogd.store.archived import START, Archived, FinishedRun
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
@@ -81,7 +81,7 @@ class Shelf:
         """Compress or remove the archived spool, as if it had rested for long."""
         ((run_no, _, spool),) = self.archived.in_state("resting", START, 1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+            patch.setattr("steplogd.retention.archivist.REST_SECONDS", 0.0)
             self.archivist.finish(run_no, PLACE, spool, action, 0.0, lambda: None)
 
     def remove(self, *, is_compressed: bool = False) -> None:

@@ -22,7 +22,7 @@ main(["run", *sys.argv[1:]])
 SLOW_SWEEP = """
 import os, sys
 from steplogd.__main__ import main
-from steplogd.spools import Spools
+from steplogd.folding.spools import Spools
 
 grown = Spools.grown
 
@@ -39,7 +39,7 @@ main(["run", *sys.argv[1:]])
 BLOCKED_LOOP = """
 import anyio, os, sys, time
 from steplogd.__main__ import main
-from steplogd.follow import Follower
+from steplogd.folding.follow import Follower
 
 async def block(self):
     while not os.path.exists(os.environ["BLOCK_NOW"]):
@@ -54,7 +54,7 @@ main(["run", *sys.argv[1:]])
 HUNG_LINE = """
 import os, sys, time
 from steplogd.__main__ import main
-from steplogd.line import Line
+from steplogd.folding.line import Line
 
 def hang(self, *_):
     if os.path.exists(os.environ["BLOCK_NOW"]):
@@ -100,7 +100,7 @@ def wait(self, *arguments):
 main(["run", *sys.argv[1:]])
 """
 
-SWEEP_ON_DISK = SLOW_DISK.format(module="spools", where="Spools", method="grown", around="")
+SWEEP_ON_DISK = SLOW_DISK.format(module="folding.spools", where="Spools", method="grown", around="")
 """A daemon whose line waits for the disk once a pipe is there, until somebody writes that."""
 
 COMMIT_ON_DISK = SLOW_DISK.format(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from steplog.events import Track
+from steplogd.folding.line import PASS_BYTES
 from steplogd.intake.tail import CHUNK_BYTES
-from steplogd.line import PASS_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from steplogd.line import Line
+    from steplogd.folding.line import Line
 
 
 def fold_all(line: Line) -> None:

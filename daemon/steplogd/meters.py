@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from steplogd.core.state import RunState
-    from steplogd.run_news import Standing
+    from steplogd.folding.run_news import Standing
 
 COMMIT_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """The bounds that commits are counted between: on a fast disk one takes a millisecond, and one

@@ -14,7 +14,7 @@ import anyio
 from steplogd.store.disk_wait import waits_for_disk
 
 if TYPE_CHECKING:
-    from steplogd.follow import Follower
+    from steplogd.folding.follow import Follower
     from steplogd.store.database import Database
 
 

@@ -12,21 +12,21 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import database_path, make_folder, spool_folder
-from steplogd.archive import Archive
-from steplogd.archived_spools import ArchivedSpools
 from steplogd.changes import Changes, changes
 from steplogd.core.ticks import until_tick
 from steplogd.deliveries import Deliveries
 from steplogd.document_stage import DocumentStage
 from steplogd.documents import DocumentWriter
-from steplogd.follow import Follower
+from steplogd.folding.follow import Follower
+from steplogd.folding.line import Line
 from steplogd.glance import Glance
 from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
-from steplogd.line import Line
 from steplogd.meters import Meters
 from steplogd.progress import Progress
-from steplogd.retention import Retention
+from steplogd.retention.archive import Archive
+from steplogd.retention.archived_spools import ArchivedSpools
+from steplogd.retention.stage import Retention
 from steplogd.shared_home import refuse_unshareable, share
 from steplogd.store.archived import Archived
 from steplogd.store.cursors import Backlog, Cursors

@@ -1,6 +1,6 @@
 """Runs `steplogd`, and kills it before or after the n-th call of one of its functions.
 
-    python killer.py steplogd.line:Line._fold before 2 drain --json
+    python killer.py steplogd.folding.line:Line._fold before 2 drain --json
 
 The kill is SIGKILL: nothing is flushed, closed or unlocked. Spools are read in small chunks, so
 that there is more than one.
@@ -16,8 +16,8 @@ import signal
 import sys
 from typing import Any
 
-from steplogd import line
 from steplogd.__main__ import main
+from steplogd.folding import line
 from steplogd.intake import tail
 
 SMALL_CHUNK_BYTES = 4096

@@ -276,7 +276,7 @@ async def test_interval_of_sweeps_takes_effect_at_once(
         yield set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("steplogd.follow.watch", hear_nothing)
+    monkeypatch.setattr("steplogd.folding.follow.watch", hear_nothing)
     async with started(home, sweep_seconds=3600.0) as service:
         append(home, "r", Scribe().track())
         found = await adopt(service)

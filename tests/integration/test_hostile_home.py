@@ -213,7 +213,8 @@ def test_sweeps_find_what_no_notification_tells_of_on_a_network_file_system(
     table.write_bytes(b"1 0 0:1 / / rw - nfs4 filer:/export rw\n")
     monkeypatch.setenv("STEPLOG_HOME", str(home))
     program = (
-        "import anyio, sys; from pathlib import Path; from steplogd import follow, mounts\n"
+        "import anyio, sys; from pathlib import Path\n"
+        "from steplogd import mounts; from steplogd.folding import follow\n"
         f"mounts._TABLE = Path({str(table)!r})\n"
         "async def silent(folder, stop, *_):\n"
         "    await stop.wait()\n"

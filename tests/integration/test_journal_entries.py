@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from steplogd.log_limit import MOST_OF_THE_SAME
+from steplogd.logs.log_limit import MOST_OF_THE_SAME
 from tests.conftest import DEADLINE_SECONDS
 from tests.daemon import configure
 from tests.journals import journal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DAEMON = """
 import functools, os, sys
 from steplogd.commands import run
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 status = os.fstat(2)
 os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
 run.set_up_log = functools.partial(set_up_log, journal_socket=sys.argv.pop(1))

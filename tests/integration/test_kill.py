@@ -22,15 +22,15 @@ STEPS = 120
 BATCH = 40
 
 PLACES = [
-    ("steplogd.spools:Spools.read", "after"),
-    ("steplogd.line:decode", "after"),
+    ("steplogd.folding.spools:Spools.read", "after"),
+    ("steplogd.folding.line:decode", "after"),
     ("steplogd.core.fold:Fold.apply", "after"),
     ("steplogd.store.run_logs:RunLogs.commit", "before"),
     ("steplogd.store.run_logs:_write_run", "after"),
     ("steplogd.store.run_logs:_write_changes", "after"),
     ("steplogd.store.run_logs:RunLogs.commit", "after"),
-    ("steplogd.line:Line.end_runs", "before"),
-    ("steplogd.line:Line.end_runs", "after"),
+    ("steplogd.folding.line:Line.end_runs", "before"),
+    ("steplogd.folding.line:Line.end_runs", "after"),
     ("steplogd.delivery.courier:Courier._session", "after"),
     ("filetracker:FileSession.send", "before"),
     ("filetracker:FileSession.send", "after"),

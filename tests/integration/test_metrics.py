@@ -174,7 +174,7 @@ def test_an_address_that_somebody_else_has_keeps_no_daemon_from_serving(home: Pa
 def test_what_only_the_sweep_finds_is_told(home: Path, listen: str) -> None:
     """Where the kernel tells of nothing that is appended."""
     program = (
-        "import sys; from steplogd import follow\n"
+        "import sys; from steplogd.folding import follow\n"
         "async def silent(folder, stop, *_):\n"
         "    yield set()\n"
         "    await stop.wait()\n"

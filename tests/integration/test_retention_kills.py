@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("impatient_paths")
 
 PLACES = [
-    ("steplogd.archive:Archive.take_out", "before"),
-    ("steplogd.archive:_check_folded", "after"),
-    ("steplogd.archive:writers_of", "before"),
-    ("steplogd.archive:Archive.take_out", "after"),
+    ("steplogd.retention.archive:Archive.take_out", "before"),
+    ("steplogd.retention.archive:_check_folded", "after"),
+    ("steplogd.retention.archive:writers_of", "before"),
+    ("steplogd.retention.archive:Archive.take_out", "after"),
     ("steplogd.store.archived:write_archived", "after"),
     ("steplogd.store.archived:_set_checkpoint", "after"),
     ("steplogd.store.archived:Archived.archive", "after"),
-    ("steplogd.archivist:Archivist.finish", "before"),
-    ("steplogd.archive:compress", "before"),
-    ("steplogd.compression:_check", "before"),
-    ("steplogd.archive:compress", "after"),
-    ("steplogd.archive:Archive._sync", "before"),
-    ("steplogd.archive:Archive._sync", "after"),
-    ("steplogd.archive:Archive.compress", "after"),
+    ("steplogd.retention.archivist:Archivist.finish", "before"),
+    ("steplogd.retention.archive:compress", "before"),
+    ("steplogd.retention.compression:_check", "before"),
+    ("steplogd.retention.archive:compress", "after"),
+    ("steplogd.retention.archive:Archive._sync", "before"),
+    ("steplogd.retention.archive:Archive._sync", "after"),
+    ("steplogd.retention.archive:Archive.compress", "after"),
     ("steplogd.store.archived:Archived.settle", "after"),
 ]
 
@@ -89,8 +89,8 @@ def test_killed_at_any_step_nothing_is_lost_or_comes_twice(
     ("place", "moment"),
     [
         ("steplogd.store.archived:Archived.note_removed", "after"),
-        ("steplogd.archive:Archive.remove", "before"),
-        ("steplogd.archive:Archive.remove", "after"),
+        ("steplogd.retention.archive:Archive.remove", "before"),
+        ("steplogd.retention.archive:Archive.remove", "after"),
     ],
 )
 def test_killed_around_a_removal_the_run_log_is_whole(

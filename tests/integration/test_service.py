@@ -97,7 +97,7 @@ async def test_a_kernel_without_notifications_is_done_without(
     def refuse(*_: object) -> None:
         raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr("steplogd.follow.watch", refuse)
+    monkeypatch.setattr("steplogd.folding.follow.watch", refuse)
     async with started(home):
         append(home, "r", line("track", values={"x": 1}))
 
@@ -155,7 +155,7 @@ async def test_a_short_run_does_not_wait_for_a_long_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the long one would fill every pass by itself."""
-    monkeypatch.setattr("steplogd.line.PASS_BYTES", 1)
+    monkeypatch.setattr("steplogd.folding.line.PASS_BYTES", 1)
     folded_of_long: list[int] = []
 
     def look(call: Call) -> None:

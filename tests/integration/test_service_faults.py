@@ -170,11 +170,11 @@ async def test_a_store_that_is_locked_for_a_while_is_waited_for(
 ) -> None:
     """By another process, say; it goes on by itself."""
     monkeypatch.setattr("steplogd.store.database._BUSY_SECONDS", 0.01)
-    monkeypatch.setattr("steplogd.follow._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("steplogd.folding.follow._RETRY_SECONDS", 0.01)
     monkeypatch.setattr("steplogd.delivery.exporter.delay_seconds", lambda *_: 0.01)
     failures: list[str] = []
     monkeypatch.setattr(
-        "steplogd.follow._log.error", lambda text, **_: failures.append(text), raising=False
+        "steplogd.folding.follow._log.error", lambda text, **_: failures.append(text), raising=False
     )
     a = Scribe()
     append(home, "r", a.line("join"), a.track(), a.line("leave"))

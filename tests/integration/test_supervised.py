@@ -97,13 +97,13 @@ def test_daemon_is_ready_where_the_kernel_gives_no_watch(home: Path, manager: Ma
     """It looks often instead, and is ready once it has looked."""
     program = """
 import sys
-import steplogd.follow
+import steplogd.folding.follow
 from steplogd.__main__ import main
 
 def refuse(*_):
     raise OSError(28, "inotify watch limit reached")
 
-steplogd.follow.watch = refuse
+steplogd.folding.follow.watch = refuse
 main(["run", *sys.argv[1:]])
 """
     with serving(home, "--config", slow_sweeps(home), program=program):

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steplog.home import spool_path
-from steplogd import archivist
-from steplogd.archive import Place
-from steplogd.archivist import Grown
+from steplogd.retention import archivist
+from steplogd.retention.archive import Place
+from steplogd.retention.archivist import Grown
+from steplogd.retention.writers import NotNow
 from steplogd.store.archived import START, ArchivedSpool
 from steplogd.store.documents import Documents
-from steplogd.writers import NotNow
 from tests.lines import Scribe, append, line
 from tests.shelf import STEPS, Shelf
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplog.home import owner_mark, run_owner, spool_path
-from steplogd.archivist import Grown
 from steplogd.clock import WallClock
+from steplogd.retention.archivist import Grown
+from steplogd.retention.writers import NotNow, locked
 from steplogd.store.archived import START, Archived
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
-from steplogd.writers import NotNow, locked
 from tests.lines import Scribe, append, line
 from tests.shelf import PLACE, STEPS, Shelf, all_steps
 from tests.stores import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from steplogd.archive import Place
+    from steplogd.retention.archive import Place
     from steplogd.store.archived import ArchivedSpool
 
 
@@ -206,7 +206,7 @@ def test_a_spool_that_is_written_to_until_it_is_locked_stays(
         append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
         return locked(fd)
 
-    monkeypatch.setattr("steplogd.archive.locked", write_and_lock)
+    monkeypatch.setattr("steplogd.retention.archive.locked", write_and_lock)
     with pytest.raises(NotNow, match="just now"):
         shelf.take()
 

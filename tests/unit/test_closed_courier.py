@@ -8,19 +8,10 @@ import pytest
 
 from steplogd.delivery.contract import Refused, Unavailable
 from tests.lines import Scribe, fold
-from tests.unit.test_courier import Route
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from steplogd.delivery.memory import Call
-    from steplogd.store.database import Database
-
-
-@pytest.fixture
-def route(database: Database, tmp_path: Path) -> Route:
-    """Build store, tracker and courier."""
-    return Route(database, tmp_path)
+    from tests.route import Route
 
 
 def test_halves_of_a_batch_that_is_refused_late_are_not_sent(route: Route) -> None:

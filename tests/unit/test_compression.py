@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steplog.decoding import complete
-from steplogd import compression
-from steplogd.compression import CompressedSpool, Unfaithful, compress
 from steplogd.intake import tail
-from steplogd.writers import NotNow
+from steplogd.retention import compression
+from steplogd.retention.compression import CompressedSpool, Unfaithful, compress
+from steplogd.retention.writers import NotNow
 from tests.lines import Scribe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_what_somebody_makes_endless_meanwhile_holds_nobody_up(spool: Path) -> N
 
 def test_what_does_not_read_back_is_refused(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when memory or the disk has kept something else."""
-    monkeypatch.setattr("steplogd.compression.zlib.crc32", lambda *_: os.getrandom(4))
+    monkeypatch.setattr("steplogd.retention.compression.zlib.crc32", lambda *_: os.getrandom(4))
     with pytest.raises(Unfaithful, match="does not read back"):
         compress(spool, spool.with_suffix(".gz"), MOST, go_on)
 

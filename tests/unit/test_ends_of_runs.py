@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplog.home import spool_folder
-from steplogd.rounds import CHECKS_PER_ROUND
+from steplogd.folding.rounds import CHECKS_PER_ROUND
 from tests.bench import GRACE_SECONDS, IDLE_SECONDS, Bench
 from tests.lines import Scribe, append, line
 
@@ -196,7 +196,7 @@ def test_a_run_goes_on_where_no_lock_tells_who_lives(
     def has_no_locks(_: Path) -> bool:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("steplogd.presence.has_writer", has_no_locks)
+    monkeypatch.setattr("steplogd.folding.presence.has_writer", has_no_locks)
     path = append(bench.home, "r", Scribe().line("join"))
     os.utime(path, (1000, 1000))
     bench.fold()

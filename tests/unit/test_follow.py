@@ -10,10 +10,10 @@ import pytest
 from anyio import to_thread
 
 from steplogd.config import load_config
-from steplogd.follow import Follower
+from steplogd.folding.follow import Follower
+from steplogd.folding.line import Line
+from steplogd.folding.spools import Spools
 from steplogd.home_disk import HomeDisk
-from steplogd.line import Line
-from steplogd.spools import Spools
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 from tests.conftest import DEADLINE_SECONDS
@@ -59,7 +59,7 @@ async def test_who_waits_beside_who_folds_reads_no_spool_again(
     home: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one of both has marked and folds, piece after piece, the other leaves to it."""
-    monkeypatch.setattr("steplogd.line.PASS_BYTES", 1)
+    monkeypatch.setattr("steplogd.folding.line.PASS_BYTES", 1)
     config = await to_thread.run_sync(load_config, None)
     stop, disk = anyio.Event(), HomeDisk(home, 0)
     follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)

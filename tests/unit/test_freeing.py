@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from steplogd.budget import Budget
 from steplogd.core.retention import Policy
-from steplogd.freeing import Freeing, Stopped
 from steplogd.home_disk import HomeDisk
+from steplogd.retention.budget import Budget
+from steplogd.retention.freeing import Freeing, Stopped
+from steplogd.retention.turned_down import TurnedDown
 from steplogd.store.archived import START, write_archived
-from steplogd.turned_down import TurnedDown
 from tests.shelf import PLACE, Shelf
 
 if TYPE_CHECKING:
-    from steplogd.archive import Place
+    from steplogd.retention.archive import Place
     from steplogd.store.archived import State
 
 KEEP = Policy("keep")
@@ -68,7 +68,7 @@ class Desk:
 @pytest.fixture(autouse=True)
 def rested(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each archived spool have rested."""
-    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+    monkeypatch.setattr("steplogd.retention.archivist.REST_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])

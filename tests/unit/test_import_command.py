@@ -15,7 +15,7 @@ from steplog.importing import placing
 from steplog.importing.sources import MAX_BYTES, MAX_DEPTH
 from steplogd.core.fold import Fold
 from steplogd.core.state import RunState
-from steplogd.line import Line
+from steplogd.folding.line import Line
 from steplogd.store.database import Database
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.conftest import spools

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from steplogd import log as log_module
-from steplogd.journal import Journal, NotReading, is_journal
-from steplogd.journal_entry import entry, sentence
-from steplogd.log import set_up_log
+from steplogd.logs import log as log_module
+from steplogd.logs.journal import Journal, NotReading, is_journal
+from steplogd.logs.journal_entry import entry, sentence
+from steplogd.logs.log import set_up_log
 from tests.conftest import DEADLINE_SECONDS
 from tests.journals import journal
 
@@ -217,9 +217,9 @@ def test_a_slow_journal_holds_up_nobody_again(
     """Until it has taken all entries for half a minute."""
     now = 0.0
     sender = Journal(there.path, clock=lambda: now)
-    monkeypatch.setattr("steplogd.journal._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("steplogd.logs.journal._PATIENCE_SECONDS", 0.01)
     room = fill(sender)
-    monkeypatch.setattr("steplogd.journal._PATIENCE_SECONDS", 10 * DEADLINE_SECONDS)
+    monkeypatch.setattr("steplogd.logs.journal._PATIENCE_SECONDS", 10 * DEADLINE_SECONDS)
     there.waiting()
     again = fill(sender)  # waits for nobody, though the journal has taken entries meanwhile
     there.waiting()

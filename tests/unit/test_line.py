@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from steplog.home import spool_folder
-from steplogd import line as line_module
 from steplogd.core.fold import Fold
+from steplogd.folding import line as line_module
 from steplogd.intake.tail import CHUNK_BYTES
 from steplogd.store.database import StoreError
 from tests.bench import GRACE_SECONDS, Bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from steplogd.log_kinds import NOTICES, SHORT, kind_of, message_id, priority
+from steplogd.logs.log_kinds import NOTICES, SHORT, kind_of, message_id, priority
 
 _SOURCES = Path(__file__).parents[2] / "daemon" / "steplogd"
 _LONGEST = 32

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from steplogd import log_limit
-from steplogd.log_limit import (
+from steplogd.logs import log_limit
+from steplogd.logs.log_limit import (
     LEFT_OUT,
     MOST_NAMED,
     MOST_OF_A_KIND,

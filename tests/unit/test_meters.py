@@ -8,9 +8,9 @@ import pytest
 
 from steplog.home import spool_folder
 from steplogd.delivery.counts import Counts
-from steplogd.line import Line
+from steplogd.folding.line import Line
+from steplogd.folding.missed import Missed
 from steplogd.meters import Histogram
-from steplogd.missed import Missed
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import RunLogs
 from tests.lines import Scribe, append, line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from steplogd.presence import look
+from steplogd.folding.presence import look
 from tests.lines import Scribe, append, fold
 
 if TYPE_CHECKING:

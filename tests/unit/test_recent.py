@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steplogd.line import Line
-from steplogd.recent import MOST_BYTES, RecentRuns
+from steplogd.folding.line import Line
+from steplogd.folding.recent import MOST_BYTES, RecentRuns
 from steplogd.store.database import Database, StoreError
 from steplogd.store.run_logs import FoldedRun, RunLogs
 from tests.lines import Scribe, append

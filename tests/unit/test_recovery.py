@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from steplog.home import spool_path
-from steplogd.archive import NoArchive
+from steplogd.retention.archive import NoArchive
 from steplogd.store.archived import START, ArchivedSpool
 from steplogd.store.database import StoreUnusable
 from steplogd.store.holding import take
@@ -122,7 +122,7 @@ def test_folding_again_goes_on_where_it_was(
     if is_compressed:
         size = shelf.archive.path(PLACE).stat().st_size
         shelf.archive.compress(PLACE, size, lambda: None)
-    for module in ("intake.tail", "compression"):
+    for module in ("intake.tail", "retention.compression"):
         monkeypatch.setattr(f"steplogd.{module}.CHUNK_BYTES", 256)
     shelf.lose_store()
     take(shelf.database, shelf.archive.sizes)
@@ -156,7 +156,7 @@ def test_a_store_that_lost_its_wal_is_kept_where_it_cannot_be_folded_again(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, action: Action
 ) -> None:
     """What is compressed can be, what was removed cannot."""
-    monkeypatch.setattr("steplogd.archivist.REST_SECONDS", 0.0)
+    monkeypatch.setattr("steplogd.retention.archivist.REST_SECONDS", 0.0)
     take(shelf.database, dict)
     shelf.take()
     ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
@@ -193,7 +193,7 @@ def test_what_cannot_be_read_for_now_is_not_overtaken(
     append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
     shelf.lose_store()
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("steplogd.archived_spools.read_chunk", failing_with(code))
+        meanwhile.setattr("steplogd.retention.archived_spools.read_chunk", failing_with(code))
         assert shelf.fold() == []
         shelf.line.run(shelf.line.waiting())
         shelf.line.end_runs(0.0, 0.0)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from steplogd import budget as budget_module
-from steplogd import turned_down
-from steplogd.archivist import Done
-from steplogd.budget import Budget
 from steplogd.core.retention import Policy
-from steplogd.home_size import taken_bytes
+from steplogd.retention import budget as budget_module
+from steplogd.retention import turned_down
+from steplogd.retention.archivist import Done
+from steplogd.retention.budget import Budget
+from steplogd.retention.home_size import taken_bytes
+from steplogd.retention.turned_down import TurnedDown
 from steplogd.store.archived import Archived
-from steplogd.turned_down import TurnedDown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def go_on() -> bool:
 def test_a_run_is_let_alone_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is tried again."""
     now = 1000.0
-    monkeypatch.setattr("steplogd.turned_down.time.monotonic", lambda: now)
+    monkeypatch.setattr("steplogd.retention.turned_down.time.monotonic", lambda: now)
     runs = TurnedDown()
     runs.add("r", 10.0)
     found = ["r" in runs, "other" in runs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steplogd.rounds import CHECKS_PER_ROUND, Rounds
+from steplogd.folding.rounds import CHECKS_PER_ROUND, Rounds
 
 
 def test_who_was_heard_of_is_due_twice_and_no_more() -> None:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from steplog.home import spool_folder
-from steplogd.line import Line
+from steplogd.folding.line import Line
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import RunLogs
 from tests.lines import Scribe, append

@@ -12,7 +12,7 @@ from steplog.home import spool_folder
 from steplog.set_aside import read_set_aside
 from steplogd.commands.status import read_status
 from steplogd.config import Config, Settings
-from steplogd.spools import MOST_RESTARTS, REPLACED
+from steplogd.folding.spools import MOST_RESTARTS, REPLACED
 from tests.bench import GRACE_SECONDS, Bench
 from tests.lines import Scribe, append, line
 

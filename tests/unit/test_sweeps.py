@@ -11,9 +11,9 @@ from anyio import to_thread
 
 from steplog.home import spool_folder
 from steplogd.config import Config, Settings
-from steplogd.follow import Follower
+from steplogd.folding.follow import Follower
+from steplogd.folding.line import Line
 from steplogd.home_disk import HomeDisk
-from steplogd.line import Line
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 from tests.conftest import DEADLINE_SECONDS

@@ -288,7 +288,7 @@ def test_log_of_the_daemon_steers_no_terminal() -> None:
     """What a tracker said, an event, a name: all of it is written out."""
     code = """
 import json, structlog, sys
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 set_up_log()
 for text in json.loads(sys.argv[1]):
     structlog.get_logger().warning(text, run=text, reason=text, names=[text], pair=(text,))
@@ -310,7 +310,7 @@ def test_log_of_the_daemon_is_ascii_for_other_programs() -> None:
     """One JSON object a line."""
     code = """
 import json, structlog, sys
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 set_up_log()
 for text in json.loads(sys.argv[1]):
     structlog.get_logger().warning(text, run=text)

@@ -19,7 +19,7 @@ from steplog.home import default_home, make_folder
 from steplog.names import check_run_id, propose_run_id
 from steplogd.config import ConfigError, load_config
 from steplogd.holder import hold
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 from steplogd.service import Service
 
 if TYPE_CHECKING:

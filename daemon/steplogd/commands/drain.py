@@ -15,7 +15,7 @@ from steplogd.bystander import Bystander
 from steplogd.commands.delivering import Goal, deliver, seconds, what_is_behind
 from steplogd.config import find_config, load_config
 from steplogd.exit_statuses import EXIT_LATER
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 from steplogd.service import Remaining, Service
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from steplog.home import database_path
 from steplogd.commands.choosing import check_backend, check_run
 from steplogd.commands.delivering import add_waiting, deliver_to
 from steplogd.config import find_config, load_config
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 from steplogd.store.database import Database
 from steplogd.store.letters import Letters
 from steplogd.store.standings import Standings

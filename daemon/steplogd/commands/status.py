@@ -14,11 +14,11 @@ from rich.text import Text
 from steplog.cli.terminal import counted, sanitise
 from steplog.home import database_path, spool_folder
 from steplog.served import holder_of
-from steplogd.archive import Archive
-from steplogd.archived_backlog import add_archived
 from steplogd.config import find_config, load_config
+from steplogd.folding.spools import unfolded
 from steplogd.intake.tail import list_spools
-from steplogd.spools import unfolded
+from steplogd.retention.archive import Archive
+from steplogd.retention.archived_backlog import add_archived
 from steplogd.store.archived import Archived
 from steplogd.store.cursors import Backlog, Cursors
 from steplogd.store.database import Database

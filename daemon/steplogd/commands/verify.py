@@ -18,7 +18,7 @@ from steplog.documents import write_json
 from steplog.home import database_path
 from steplogd.commands.choosing import check_run
 from steplogd.config import find_config, load_config
-from steplogd.log import set_up_log
+from steplogd.logs.log import set_up_log
 from steplogd.store.database import Database
 from steplogd.store.standings import Standings
 from steplogd.verifier import Verifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from steplog.events import Malformed
 from steplog.home import is_anothers, spool_folder, spool_path
-from steplogd.complaints import Complaints
+from steplogd.folding.complaints import Complaints
 from steplogd.intake.tail import read_chunk, scan
 
 if TYPE_CHECKING:

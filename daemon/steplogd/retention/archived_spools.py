@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from steplogd.archive import Place
-from steplogd.complaints import Complaints
-from steplogd.compression import CompressedSpool, Unfaithful
+from steplogd.folding.complaints import Complaints
 from steplogd.intake.tail import NotASpool, read_chunk
-from steplogd.recovery import Unread, all_in_state, recover
+from steplogd.retention.archive import Place
+from steplogd.retention.compression import CompressedSpool, Unfaithful
+from steplogd.retention.recovery import Unread, all_in_state, recover
 from steplogd.store.archived import ArchivedSpool
 
 if TYPE_CHECKING:
-    from steplogd.archive import Archive
     from steplogd.intake.tail import Chunk
+    from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, State
 
 _log = structlog.get_logger()

@@ -6,8 +6,8 @@ import msgspec
 
 from steplogd.core.fold import Fold
 from steplogd.core.state import Changes
+from steplogd.folding.run_news import Standing
 from steplogd.intake.tail import Chunk
-from steplogd.run_news import Standing
 from steplogd.store.archived import ArchivedSpool
 from steplogd.store.run_logs import FoldedRun
 

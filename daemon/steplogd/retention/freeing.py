@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.structs import replace
 
-from steplogd.archive import NoArchive, Place
-from steplogd.archivist import Grown
-from steplogd.complaints import Complaints
+from steplogd.folding.complaints import Complaints
+from steplogd.retention.archive import NoArchive, Place
+from steplogd.retention.archivist import Grown
+from steplogd.retention.turned_down import LONG_SECONDS
+from steplogd.retention.writers import NotNow
 from steplogd.store.archived import START
-from steplogd.turned_down import LONG_SECONDS
-from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from steplogd.archivist import Archivist, Done
-    from steplogd.budget import Budget
     from steplogd.core.retention import Policy
     from steplogd.home_disk import HomeDisk
+    from steplogd.retention.archivist import Archivist, Done
+    from steplogd.retention.budget import Budget
+    from steplogd.retention.turned_down import TurnedDown
     from steplogd.store.archived import Archived, ArchivedSpool
-    from steplogd.turned_down import TurnedDown
 
 PAGE: Final = 100
 """How many are looked at in a round."""

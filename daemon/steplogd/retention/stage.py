@@ -19,25 +19,25 @@ import structlog
 from anyio import to_thread
 
 from steplog.home import spool_path
-from steplogd.archivist import Archivist
-from steplogd.budget import Budget
 from steplogd.clock import WallClock
 from steplogd.core.retention import Policy, Spooled, chosen
-from steplogd.freeing import PAGE, Freeing, Short, Stopped
-from steplogd.home_size import taken_by
+from steplogd.retention.archivist import Archivist
+from steplogd.retention.budget import Budget
+from steplogd.retention.freeing import PAGE, Freeing, Short, Stopped
+from steplogd.retention.home_size import taken_by
+from steplogd.retention.turned_down import TurnedDown
+from steplogd.retention.writers import NotNow
 from steplogd.store.archived import START
 from steplogd.store.database import StoreError, StoreUnusable
-from steplogd.turned_down import TurnedDown
-from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from steplogd.archive import Archive
-    from steplogd.follow import Follower
+    from steplogd.folding.follow import Follower
+    from steplogd.folding.line import Line
     from steplogd.home_disk import HomeDisk
-    from steplogd.line import Line
+    from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, FinishedRun
 
 TURN_SECONDS: Final = 10.0

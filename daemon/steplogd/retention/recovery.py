@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 from msgspec.structs import replace
 
-from steplogd.archive import Place
+from steplogd.retention.archive import Place
 from steplogd.store.archived import START, ArchivedSpool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from steplogd.archive import Archive
+    from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, State
 
 _PAGE: Final = 500

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from steplogd.core.retention import excess
-from steplogd.home_size import taken_bytes
+from steplogd.retention.home_size import taken_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from steplogd.archivist import Done
     from steplogd.core.retention import Policy
+    from steplogd.retention.archivist import Done
     from steplogd.store.archived import Archived
 
 MEASURE_SECONDS: Final = 60.0

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from steplog.home import spool_folder
-from steplogd.archive import Place
-from steplogd.recovery import recover_absent
+from steplogd.retention.archive import Place
+from steplogd.retention.recovery import recover_absent
+from steplogd.retention.writers import NotNow
 from steplogd.store.archived import ArchivedSpool
 from steplogd.store.database import StoreError
-from steplogd.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from steplogd.archive import Archive
     from steplogd.core.retention import Action
-    from steplogd.line import Line
+    from steplogd.folding.line import Line
+    from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, FinishedRun
 
 REST_SECONDS: Final = 60.0

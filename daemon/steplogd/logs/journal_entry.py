@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.cli.terminal import sanitise
-from steplogd.log_kinds import kind_of, message_id, priority
+from steplogd.logs.log_kinds import kind_of, message_id, priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -45,15 +45,15 @@ from steplog.home import (
     spool_path,
 )
 from steplog.names import check_run_id
-from steplogd.compression import CompressedSpool, compress
 from steplogd.intake.tail import MARK_BYTES, mark_of, opened
-from steplogd.writers import NotNow, locked, writers_of
+from steplogd.retention.compression import CompressedSpool, compress
+from steplogd.retention.writers import NotNow, locked, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from steplogd.writers import Writers
+    from steplogd.retention.writers import Writers
 
 _SUFFIX: Final = ".jsonl"
 _COMPRESSED_SUFFIX: Final = ".jsonl.gz"

@@ -13,10 +13,10 @@ import structlog
 
 from steplog.cli.terminal import sanitise
 from steplogd.delivery.secrets import masking
-from steplogd.journal import SOCKET, Journal, NotReading, is_journal
-from steplogd.journal_entry import entry
-from steplogd.log_kinds import kind_of, priority
-from steplogd.log_limit import LogLimit
+from steplogd.logs.journal import SOCKET, Journal, NotReading, is_journal
+from steplogd.logs.journal_entry import entry
+from steplogd.logs.log_kinds import kind_of, priority
+from steplogd.logs.log_limit import LogLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplog.home import open_private
 from steplogd.intake.tail import CHUNK_BYTES, Chunk, opened, whole_lines
-from steplogd.writers import NotNow
+from steplogd.retention.writers import NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

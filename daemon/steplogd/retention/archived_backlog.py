@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from steplogd.compression import CompressedSpool
 from steplogd.intake.tail import read_chunk
-from steplogd.recovery import pages
+from steplogd.retention.compression import CompressedSpool
+from steplogd.retention.recovery import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from steplogd.archive import Archive, Place
-    from steplogd.spools import Unfolded
+    from steplogd.folding.spools import Unfolded
+    from steplogd.retention.archive import Archive, Place
     from steplogd.store.archived import Archived
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from steplog.decoding import decode
 from steplogd.core.fold import Fold
 from steplogd.core.state import FAIL, PROCESSING
+from steplogd.folding.passes import Folded, OpenRun, Pass
+from steplogd.folding.presence import look
+from steplogd.folding.recent import RecentRuns
+from steplogd.folding.rounds import Rounds
+from steplogd.folding.run_news import standing, tell
+from steplogd.folding.spools import Spools
 from steplogd.intake.tail import CHUNK_BYTES
 from steplogd.meters import LineMeter
-from steplogd.passes import Folded, OpenRun, Pass
-from steplogd.presence import look
-from steplogd.recent import RecentRuns
-from steplogd.rounds import Rounds
-from steplogd.run_news import standing, tell
-from steplogd.spools import Spools
 from steplogd.store.database import StoreError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplog.events import Malformed
-    from steplogd.archived_spools import ArchivedSpools
     from steplogd.intake.tail import Chunk
+    from steplogd.retention.archived_spools import ArchivedSpools
     from steplogd.store.archived import ArchivedSpool
     from steplogd.store.run_logs import RunLogs
 

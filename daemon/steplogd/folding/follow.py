@@ -13,8 +13,8 @@ from anyio import CapacityLimiter, to_thread
 from steplog.home import make_folder, spool_folder
 from steplogd.clock import WallClock
 from steplogd.core.ticks import until_tick
+from steplogd.folding.missed import Missed
 from steplogd.intake.watch import watch
-from steplogd.missed import Missed
 from steplogd.mounts import remote_mount, warning
 from steplogd.shared_home import share_folder
 from steplogd.store.database import StoreError, StoreUnusable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from steplogd.config import Config, Settings
+    from steplogd.folding.line import Line
+    from steplogd.folding.passes import Pass
     from steplogd.home_disk import HomeDisk
-    from steplogd.line import Line
-    from steplogd.passes import Pass
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0

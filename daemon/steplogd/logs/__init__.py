@@ -1,0 +1,1 @@
+"""What the daemon says: lines of its log, how many of each, and how the journal gets them."""
