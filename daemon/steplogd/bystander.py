@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from steplog.home import database_path, spool_path
 from steplogd.folding.presence import look
 from steplogd.folding.spools import Spools, Unfolded, unfolded
+from steplogd.remaining import Remaining
 from steplogd.retention.archive import Archive
 from steplogd.retention.archived_backlog import add_archived
-from steplogd.service import Remaining
 from steplogd.store.archived import Archived
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database

@@ -7,7 +7,6 @@ import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import msgspec
 import structlog
 from anyio import to_thread
 
@@ -17,6 +16,7 @@ from steplogd.core.ticks import until_tick
 from steplogd.deliveries import Deliveries
 from steplogd.document_stage import DocumentStage
 from steplogd.documents import DocumentWriter
+from steplogd.first_error import first_of
 from steplogd.folding.follow import Follower
 from steplogd.folding.line import Line
 from steplogd.glance import Glance
@@ -24,12 +24,13 @@ from steplogd.home_disk import HomeDisk
 from steplogd.intake.tail import list_spools
 from steplogd.meters import Meters
 from steplogd.progress import Progress
+from steplogd.remaining import Remaining
 from steplogd.retention.archive import Archive
 from steplogd.retention.archived_spools import ArchivedSpools
 from steplogd.retention.stage import Retention
 from steplogd.shared_home import refuse_unshareable, share
 from steplogd.store.archived import Archived
-from steplogd.store.cursors import Backlog, Cursors
+from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
 from steplogd.store.holding import give_back, take
@@ -45,24 +46,6 @@ _STORE_CHECK_SECONDS: Final = 1.0
 _LOCK_SECONDS: Final = 0.5  # to wait for a lock at the start, where nobody can stop us meanwhile
 
 _log = structlog.get_logger()
-
-
-class Remaining(msgspec.Struct, frozen=True):
-    """What is left to do.
-
-    Attributes:
-        spool_bytes: Not folded yet.
-        unreadable: Why a spool cannot be folded, by run id.
-        open_runs: Runs that have not ended.
-        leaving: Whether one of them is about to.
-        backends: Each backend's backlog.
-    """
-
-    spool_bytes: int
-    unreadable: dict[str, str]
-    open_runs: int
-    leaving: bool
-    backends: list[Backlog]
 
 
 class Service:
@@ -134,7 +117,7 @@ class Service:
         )
 
     async def look(self) -> None:
-        """Look at what `glance` does not know without; costs next to nothing.
+        """Count what each backend is behind with, for `glance`; costs next to nothing.
 
         Raises:
             StoreError: The store cannot be read now.
@@ -232,26 +215,27 @@ class Service:
 
     def _open(self) -> None:
         config, settings = self.config, self.config.settings
-        if settings.shared:
-            share(config.home)
-        else:
-            make_folder(config.home)
-            make_folder(spool_folder(config.home))
+        _make_home(config)
         database = Database(database_path(config.home), patience_seconds=_LOCK_SECONDS)
         self._database = database
         archive, archived = Archive(config.home), Archived(database)
         self._cursors = Cursors(database)
         self._deliveries = Deliveries(config.home, self._cursors, settings)
         take(database, lambda: archive.sizes() | dict(list_spools(spool_folder(config.home))))
-        run_logs = RunLogs(database)
         self._line = Line(
             config.home,
-            run_logs,
+            RunLogs(database),
             settings.grace_seconds,
             settings.idle_seconds,
             ArchivedSpools(archive, archived),
         )
-        self._disk = HomeDisk(config.home, settings.min_free)
+        self._make_stages(database, archive, archived)
+        self._deliveries.begin_with(config.backends)
+
+    def _make_stages(self, database: Database, archive: Archive, archived: Archived) -> None:
+        """Build what runs for as long as it serves, around the line and the deliveries."""
+        config = self.config
+        self._disk = HomeDisk(config.home, config.settings.min_free)
         writer = DocumentWriter(config.home, Documents(database), self._disk)
         self._documents = DocumentStage(writer, self._stop)
         self._follower = Follower(
@@ -273,7 +257,6 @@ class Service:
             self._disk,
             self._stop,
         )
-        self._deliveries.begin_with(config.backends)
 
     async def _close(self) -> None:
         """Close what can be closed; a backend that hangs is left to the end of the process."""
@@ -305,14 +288,14 @@ class Service:
             await self._follower.pause(rest_seconds)
 
 
+def _make_home(config: Config) -> None:
+    if config.settings.shared:
+        share(config.home)
+    else:
+        make_folder(config.home)
+        make_folder(spool_folder(config.home))
+
+
 def _put_away(database: Database) -> None:
     give_back(database)
     database.close()
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error in a task group's: the others are what it led to."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -21,7 +21,7 @@ from steplog.execution.log import log_name
 from steplogd import __main__ as steplogd
 from steplogd.commands import dead_letters, drain, status, verify
 from steplogd.commands.delivering import what_is_behind
-from steplogd.service import Remaining
+from steplogd.remaining import Remaining
 from steplogd.store.cursors import Backlog
 from steplogd.store.letters import Letter
 from steplogd.verdict import Difference, Verdict

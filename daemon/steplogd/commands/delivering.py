@@ -18,8 +18,8 @@ from steplog.cli.terminal import counted, sanitise
 from steplog.errors import SteplogError
 from steplogd.bystander import Bystander
 from steplogd.exit_statuses import EXIT_LATER
+from steplogd.first_error import first_of
 from steplogd.holder import HomeHeld, hold
-from steplogd.service import Remaining, Service, first_of
 from steplogd.serving import serve
 from steplogd.shared_home import refuse_unshareable
 from steplogd.store.breakage import StoreError, StoreReplaced
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from steplogd.config import Config
+    from steplogd.remaining import Remaining
+    from steplogd.service import Service
 
 _REFRESH_SECONDS: Final = 0.2
 

@@ -16,11 +16,13 @@ from steplogd.commands.delivering import Goal, deliver, seconds, what_is_behind
 from steplogd.config import find_config, load_config
 from steplogd.exit_statuses import EXIT_LATER
 from steplogd.logs.log import set_up_log
-from steplogd.service import Remaining, Service
+from steplogd.service import Service
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+    from steplogd.remaining import Remaining
 
 _MAX_SHOWN: Final = 20
 _ALL: Final = Goal(Service.drained, Bystander.is_done)

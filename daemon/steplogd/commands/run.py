@@ -12,9 +12,9 @@ import anyio
 from steplog.home import database_path
 from steplogd.config import find_config, load_config
 from steplogd.delivery.secrets import without_secrets
+from steplogd.first_error import first_of
 from steplogd.holder import hold
 from steplogd.logs.log import set_up_log
-from steplogd.service import first_of
 from steplogd.shared_home import refuse_unshareable
 from steplogd.supervised import Supervised
 from steplogd.systemd.supervisor import Supervisor
