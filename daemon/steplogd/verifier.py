@@ -158,6 +158,7 @@ class Verifier:
         expected, found = mismatch.expected, mismatch.found
         point = expected or found or Point("run", "")
         row = self._standings.observation(run_no, mismatch.position)
+        tracked = Observation(*row) if row else None
         letter = standing.letters.get(mismatch.position) if expected else None
         reason = f"dead letter: {letter}" if letter else _otherwise(expected, found)
         return Difference(
@@ -165,9 +166,9 @@ class Verifier:
             run_id=standing.run["run_id"],
             kind=point.kind,
             name=point.name,
-            task=row[1] if row else (),
-            key=row[3] if row else "",
-            step=row[4] if row else point.step,
+            task=tracked.task if tracked else (),
+            key=tracked.key if tracked else "",
+            step=tracked.step if tracked else point.step,
             ts=point.ts,
             expected=expected.value if expected else None,
             found=found.value if found else None,

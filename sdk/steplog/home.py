@@ -147,7 +147,7 @@ def run_owner(spool: Path) -> str | None:
 
 
 def is_anothers(spool: Path, uid: int) -> bool:
-    """Tell whether a run is another user's than this one, by the spool of it that was archived."""
+    """Tell whether a run is another user's, whose spool of it was archived."""
     return run_owner(spool) not in (None, str(uid)) and is_shared(spool.parent)
 
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.encoding import check_size, encode_line, prepare_fields
-from steplog.events import Open
+from steplog.events import Event, Open
 from steplog.interrupts import threads_in
 from steplog.names import new_writer_id
 from steplog.spool import CLOSED, TornWrite, write_line
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from steplog.room import Room
 
 _now: Final = time.monotonic
+_OF_ALL: Final = frozenset(Event.__struct_fields__)  # these are of the line, not of what it says
 
 WAIT_SECONDS: Final = 0.01
 """A pause of so long is the last before looking whether the writer goes on with another pen."""
@@ -30,8 +31,7 @@ TURN_SECONDS: Final = 0.0005
 hand the pen over."""
 
 LOOK_SECONDS: Final = 0.0001
-"""After how long who waits looks for the first time whether the pen was put back by a thread that
-has nothing more to write."""
+"""How long a thread waits before it first looks whether the pen lies in its place."""
 
 
 class Pen:
@@ -141,7 +141,9 @@ class Pen:
         return True
 
     def is_abandoned(self, codes: tuple[CodeType, ...], owner: object) -> bool:
-        """Tell a thread that waits whether all do: who had the pen met an error within another.
+        """Tell whether nobody holds the pen any more, though threads wait for it.
+
+        Its holder met an error within an error, and did not come to put it back.
 
         Args:
             codes: The methods of its writer.
@@ -175,8 +177,8 @@ class Pen:
         """Write what must stand in the spool before anything else of this writer."""
         while self.greeting:
             greeting = self.greeting[0]
-            names = greeting.__struct_fields__[3:]
-            fields = {name: getattr(greeting, name) for name in names}
+            names = greeting.__struct_fields__
+            fields = {name: getattr(greeting, name) for name in names if name not in _OF_ALL}
             self.write(file, room, type(greeting), fields, before)
             self.greeting.pop(0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -11,6 +11,7 @@ from steplog.events import (
     Catalog,
     Code,
     End,
+    Event,
     Join,
     Leave,
     Lost,
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
     from steplogd.core.state import RunState
 
 
-class _Place(msgspec.Struct):
+_OF_ALL: Final = frozenset((*Event.__struct_fields__, "task"))
+"""What is of the line, and of where it goes, not of what it says."""
+
+
+class _Target(msgspec.Struct):
     """Where a writer's observations of a task go, for as long as nobody comes or goes."""
 
     writer: Writer | None
@@ -56,7 +61,7 @@ class Fold:
         self.state = state
         self._changes = Changes()
         self._membership = Membership(state, self._changes)
-        self._places: dict[tuple[str, str | tuple[str, ...]], _Place] = {}
+        self._targets: dict[tuple[str, str | tuple[str, ...]], _Target] = {}
 
     @property
     def weight(self) -> int:
@@ -72,27 +77,27 @@ class Fold:
                 say when they were written.
         """
         arrived_ts = min(max(arrived_ts, 1), MAX_TIMESTAMP)  # a file may be given any time
-        state, places = self.state, self._places
+        state, targets = self.state, self._targets
         position, add_row = state.position, self._changes.observations.append
         for event in events:
             if event.__class__ is not Track:
                 self._apply_rare(event, arrived_ts)
                 continue
-            place = places.get((event.w, event.task))
-            writer = place.writer if place else self._find_writer(event.w)
+            target = targets.get((event.w, event.task))
+            writer = target.writer if target else self._find_writer(event.w)
             if writer is not None:
                 if event.n == writer.next_n:
                     writer.next_n += 1
                 elif not self._is_new(writer, event.n):
                     continue
-            if place is None:
-                place = self._find_place(event, writer, arrived_ts)
+            if target is None:
+                target = self._find_target(event, writer, arrived_ts)
             ts = state.last_ts = event.ts or arrived_ts
-            step, series = event.step, place.series
+            step, series = event.step, target.series
             for key, value in event.values.items():
                 series_no = series.get(key)
                 if series_no is None:
-                    series_no = self._add_series(place, key)
+                    series_no = self._add_series(target, key)
                 position += 1
                 # Floats, most of all values, are their own column.
                 is_column = value.__class__ is float and value == value
@@ -103,19 +108,19 @@ class Fold:
     def end_run(self) -> None:
         """End the run: nobody has been in it for the grace period."""
         self._membership.end_run()
-        self._places.clear()
+        self._targets.clear()
 
     def take_changes(self) -> Changes:
         """Return what changed since the last call, to be committed as one."""
         changes = self._changes
         self._changes = self._membership.changes = Changes()
-        self._places.clear()  # a place that is looked up again marks its writer as changed again
+        self._targets.clear()  # a target that is looked up again marks its writer as changed again
         return changes
 
     def _find_writer(self, w: str) -> Writer | None:
         return self._membership.writer(w) if w else None
 
-    def _find_place(self, event: Track, writer: Writer | None, arrived_ts: int) -> _Place:
+    def _find_target(self, event: Track, writer: Writer | None, arrived_ts: int) -> _Target:
         ts = event.ts or arrived_ts
         self._begin(ts)
         task = self._membership.task(task_path(event.task))
@@ -123,18 +128,18 @@ class Fold:
             member = self._membership.be_heard(writer.w)
             if member.presence == "in" and task.no not in member.inside:
                 self._membership.enter(member, task, ts, {})
-                self._places.clear()  # visitors of the task are in this attempt from now on
+                self._targets.clear()  # visitors of the task are in this attempt from now on
         attempt = task.attempt.number if task.attempt else 0
         series = self.state.series.setdefault((task.no, attempt), {})
-        place = _Place(writer, task.no, attempt, series)
-        self._places[event.w, event.task] = place
-        return place
+        target = _Target(writer, task.no, attempt, series)
+        self._targets[event.w, event.task] = target
+        return target
 
-    def _add_series(self, place: _Place, key: str) -> int:
-        series_no = place.series[key] = self.state.series_count
+    def _add_series(self, target: _Target, key: str) -> int:
+        series_no = target.series[key] = self.state.series_count
         self.state.series_count += 1
         self._membership.weight += NAME_BYTES + len(key)
-        self._changes.series.append((series_no, place.task_no, place.attempt, key))
+        self._changes.series.append((series_no, target.task_no, target.attempt, key))
         return series_no
 
     def _is_new(self, writer: Writer, n: int) -> bool:
@@ -168,7 +173,7 @@ class Fold:
         if writer is not None and not self._is_new(writer, event.n):
             return
         self.state.last_ts = ts
-        self._places.clear()
+        self._targets.clear()
         self._dispatch(event, ts)
 
     def _dispatch(self, event: AnyEvent, ts: int) -> None:
@@ -211,4 +216,5 @@ class Fold:
 
 def _content(event: Code | Catalog) -> dict[str, Any]:
     """Return what an event says beside writer, number, time and task."""
-    return {name: getattr(event, name) for name in event.__struct_fields__[4:]}
+    names = event.__struct_fields__
+    return {name: getattr(event, name) for name in names if name not in _OF_ALL}

@@ -53,7 +53,7 @@ class Pass(msgspec.Struct):
     unfinished: list[str] = []
 
     def add(self, other: Pass) -> None:
-        """Take what another one did for this one's."""
+        """Add what another pass did."""
         self.advanced |= other.advanced
         self.late |= other.late
         self.skipped += other.skipped

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 CHECKS_PER_ROUND: Final = 120
 """In how many checks everybody has a turn. To ask for the locks of a thousand runs in each check
-takes a tenth of a slow core; that one is closed the kernel tells by itself, but not for sure."""
+takes a tenth of a slow core; the kernel reports a closed spool by itself, but not reliably."""
 
 
 class Rounds:

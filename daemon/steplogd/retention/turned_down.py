@@ -9,10 +9,10 @@ MOST: Final = 10_000
 """As many are remembered; of more, those that were turned down first are tried again sooner."""
 
 AGAIN_SECONDS: Final = 600.0
-"""Somebody writes to it, say."""
+"""How long to let one alone that may be free soon: somebody writes to it, say."""
 
 LONG_SECONDS: Final = 24 * 60 * 60.0
-"""It cannot be read, say, which somebody has to mend; so it is said once a day."""
+"""And one that somebody has to mend, as it cannot be read, say: it is told of once a day."""
 
 
 class TurnedDown:
