@@ -35,6 +35,7 @@ from steplogd.store.database import Database
 from steplogd.store.documents import Documents
 from steplogd.store.holding import give_back, take
 from steplogd.store.run_logs import RunLogs
+from steplogd.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
@@ -64,6 +65,7 @@ class Service:
         self._stop = anyio.Event()
         self._stop_at = float("inf")
         self._database: Database | None = None
+        self._troubles = Troubles()
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[Service]:
@@ -113,7 +115,7 @@ class Service:
             open_runs=self._line.open_count(),
             left_bytes=self._line.spools.left_bytes,
             backends=self._deliveries.glance(),
-            troubles=self._follower.troubles(),
+            troubles=self._troubles.now(),
         )
 
     async def look(self) -> None:
@@ -132,7 +134,7 @@ class Service:
             open_runs=self._line.open_count(),
             left_bytes=spools.left_bytes,
             unreadable=len(spools.unreadable()),
-            troubles=len(self._follower.troubles()),
+            troubles=len(self._troubles.now()),
             swept_bytes=self._follower.missed.size_bytes,
             free_bytes=self._disk.free_bytes(),
             min_free_bytes=self._disk.min_free,
@@ -243,6 +245,7 @@ class Service:
             self._line,
             self._disk,
             self._stop,
+            self._troubles,
             on_advance=self._deliveries.wake,
             on_end=self._documents.wake,
         )
@@ -256,6 +259,7 @@ class Service:
             self._follower,
             self._disk,
             self._stop,
+            self._troubles,
         )
 
     async def _close(self) -> None:

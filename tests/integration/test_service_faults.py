@@ -174,7 +174,7 @@ async def test_a_store_that_is_locked_for_a_while_is_waited_for(
     monkeypatch.setattr("steplogd.delivery.exporter.delay_seconds", lambda *_: 0.01)
     failures: list[str] = []
     monkeypatch.setattr(
-        "steplogd.folding.follow._log.error", lambda text, **_: failures.append(text), raising=False
+        "steplogd.troubles._log.error", lambda text, **_: failures.append(text), raising=False
     )
     a = Scribe()
     append(home, "r", a.line("join"), a.track(), a.line("leave"))

@@ -9,13 +9,14 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from steplogd.config import load_config
+from steplogd.config import Config, load_config
 from steplogd.folding.follow import Follower
 from steplogd.folding.line import Line
 from steplogd.folding.spools import Spools
 from steplogd.home_disk import HomeDisk
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
+from steplogd.troubles import Troubles
 from tests.conftest import DEADLINE_SECONDS
 from tests.guard import RULES
 from tests.lines import Scribe, append
@@ -55,6 +56,12 @@ def line(home: Path) -> Iterator[Line]:
         yield line
 
 
+def quiet(config: Config, line: Line, disk: HomeDisk, stop: anyio.Event) -> Follower:
+    """Build a follower that tells nobody what it did."""
+    told = Troubles()
+    return Follower(config, line, disk, stop, told, on_advance=lambda _: None, on_end=lambda: None)
+
+
 async def test_who_waits_beside_who_folds_reads_no_spool_again(
     home: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +69,7 @@ async def test_who_waits_beside_who_folds_reads_no_spool_again(
     monkeypatch.setattr("steplogd.folding.line.PASS_BYTES", 1)
     config = await to_thread.run_sync(load_config, None)
     stop, disk = anyio.Event(), HomeDisk(home, 0)
-    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
+    follower = quiet(config, line, disk, stop)
 
     with anyio.fail_after(DEADLINE_SECONDS):
         async with anyio.create_task_group() as stages:
@@ -80,7 +87,7 @@ async def test_spools_are_followed_only_once_they_are_watched(home: Path, line: 
     """One that appears after a sweep, and before the watch is armed, nobody would tell of."""
     config = await to_thread.run_sync(load_config, None)
     stop, disk = anyio.Event(), HomeDisk(home, 0)
-    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
+    follower = quiet(config, line, disk, stop)
 
     await follower._sweep_once()
     is_early = follower.is_following.is_set()
@@ -91,26 +98,3 @@ async def test_spools_are_followed_only_once_they_are_watched(home: Path, line: 
         stop.set()
 
     assert not is_early
-
-
-class Changing:
-    """A reason; another trouble begins while it is read."""
-
-    def __init__(self, troubles: dict[str, str]) -> None:
-        self._troubles = troubles
-
-    def __format__(self, _: str) -> str:
-        """Return it, after the other trouble has begun."""
-        self._troubles["spools cannot be listed"] = "no such folder"
-        return "full"
-
-
-async def test_troubles_are_read_while_they_change(home: Path, line: Line) -> None:
-    """By the thread that gives out metrics, at any instruction of the loop."""
-    config = await to_thread.run_sync(load_config, None)
-    stop, disk = anyio.Event(), HomeDisk(home, 0)
-    follower = Follower(config, line, disk, stop, on_advance=lambda _: None, on_end=lambda: None)
-    reason = Changing(follower._troubles)
-    follower._troubles["spools are not folded"] = reason  # type: ignore[assignment]
-
-    assert follower.troubles() == ["spools are not folded: full"]

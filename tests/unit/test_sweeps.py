@@ -16,6 +16,7 @@ from steplogd.folding.line import Line
 from steplogd.home_disk import HomeDisk
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
+from steplogd.troubles import Troubles
 from tests.conftest import DEADLINE_SECONDS
 from tests.guard import RULES
 from tests.lines import append, line
@@ -45,6 +46,7 @@ def following(home: Path, database: Database) -> Follower:
         folding,
         HomeDisk(home),
         anyio.Event(),
+        Troubles(),
         on_advance=lambda _: None,
         on_end=lambda: None,
     )

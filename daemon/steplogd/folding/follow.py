@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from steplogd.folding.line import Line
     from steplogd.folding.passes import Pass
     from steplogd.home_disk import HomeDisk
+    from steplogd.troubles import Troubles
 
 _RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SWEEP_SECONDS: Final = 1.0
@@ -49,6 +50,7 @@ class Follower:
         line: Folds them; used by one thread at a time, through this class alone.
         disk: Where the run logs grow; while it is short, nothing is folded.
         stop: The stop event.
+        troubles: What is tried again all the time.
         on_advance: Called with the numbers of runs whose log grew or changed.
         on_end: Called when the document of some run is missing or outdated.
 
@@ -64,6 +66,7 @@ class Follower:
         line: Line,
         disk: HomeDisk,
         stop: anyio.Event,
+        troubles: Troubles,
         *,
         on_advance: Callable[[set[int]], None],
         on_end: Callable[[], None],
@@ -75,6 +78,7 @@ class Follower:
         self._line = line
         self._disk = disk
         self._stop = stop
+        self._troubles = troubles
         self._on_advance = on_advance
         self._on_end = on_end
         self._one_thread = CapacityLimiter(1)
@@ -86,7 +90,6 @@ class Follower:
         self._in_pass: list[str] = []
         self._dirty: dict[str, None] = {}  # in the order of their turn: nobody waits for ever
         self._has_dirty = anyio.Event()
-        self._troubles: dict[str, str] = {}
         self._hears = True  # what the kernel tells of spools on this machine
         self._is_all_due = False
         self._sweep_took_seconds = 0.0
@@ -168,11 +171,6 @@ class Follower:
             self._in_line, function, (), limiter=self._one_thread, abandon_on_cancel=True
         )
 
-    def troubles(self) -> list[str]:
-        """Return what is tried again all the time, and why; may be called by any thread."""
-        now = list(self._troubles.items())  # the metrics' thread reads while the loop changes it
-        return [f"{trouble}: {reason}" for trouble, reason in now]
-
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than until told to stop."""
         with anyio.move_on_after(seconds):
@@ -211,9 +209,9 @@ class Follower:
         try:
             found = await self.in_line(self._grown)
         except OSError as error:
-            self._say_once(_UNLISTED, str(error))
+            self._troubles.say(_UNLISTED, str(error))
         else:
-            self._say_mended(_UNLISTED)
+            self._troubles.mended(_UNLISTED)
             self._note_missed()
             self.mark(found)
             if is_armed:
@@ -256,8 +254,8 @@ class Follower:
         if isinstance(done, str):
             await self._fold_later(run_ids, _SHORT, done)
             return
-        self._say_mended(_SHORT)
-        self._say_mended(_UNCOMMITTED)
+        self._troubles.mended(_SHORT)
+        self._troubles.mended(_UNCOMMITTED)
         came_meanwhile, self._dirty = self._dirty, {}
         self.mark([*done.skipped, *came_meanwhile, *done.unfinished])
         self._on_advance(done.advanced)
@@ -269,7 +267,7 @@ class Follower:
 
     async def _fold_later(self, run_ids: list[str], trouble: str, reason: str) -> None:
         self.mark(run_ids)
-        self._say_once(trouble, reason)
+        self._troubles.say(trouble, reason)
         await self.pause(_RETRY_SECONDS)
 
     async def _end_once(self, *, everyone: bool) -> None:
@@ -281,19 +279,9 @@ class Follower:
         except StoreUnusable:
             raise
         except StoreError as error:
-            self._say_once(_UNENDED, str(error))
+            self._troubles.say(_UNENDED, str(error))
             return
-        self._say_mended(_UNENDED)
+        self._troubles.mended(_UNENDED)
         if ended:
             self._on_advance(ended)
             self._on_end()
-
-    def _say_once(self, trouble: str, reason: str) -> None:
-        """Log a trouble when it begins and when its reason changes, not for each attempt."""
-        if self._troubles.get(trouble) != reason:
-            self._troubles[trouble] = reason
-            _log.error(f"{trouble}, trying again", reason=reason)
-
-    def _say_mended(self, trouble: str) -> None:
-        if self._troubles.pop(trouble, None) is not None:
-            _log.info("what could not be done is done", trouble=trouble)

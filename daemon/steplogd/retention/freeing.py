@@ -148,8 +148,10 @@ class Freeing:
         Raises:
             Short: It is not that run's fault.
         """
-        if isinstance(error, NoArchive) or error.errno in _NOT_ITS_FAULT:
+        if isinstance(error, NoArchive):
             raise Short(str(error)) from error
+        if error.errno in _NOT_ITS_FAULT:  # named by what is the same of all, or each would be news
+            raise Short(error.strerror) from error
         self._turned_down.add(run_id, LONG_SECONDS)
         reason = error.strerror or str(error)
         self._complaints.say("spool cannot be archived", run_id, reason=reason)

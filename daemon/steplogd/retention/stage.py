@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
-import structlog
 from anyio import to_thread
 
 from steplog.home import spool_path
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from steplogd.home_disk import HomeDisk
     from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, FinishedRun
+    from steplogd.troubles import Troubles
 
 TURN_SECONDS: Final = 10.0
 _ROUND_SECONDS: Final = 0.05
@@ -52,8 +52,8 @@ _CLOCK_SECONDS: Final = 600.0
 tenth of the age that is asked for, where that is less."""
 
 _LOWEST_PRIORITY: Final = 19
+_UNARCHIVED: Final = "spools cannot be archived"
 
-_log = structlog.get_logger()
 R = TypeVar("R")
 
 
@@ -69,6 +69,7 @@ class Retention:
         follower: Lets nobody else use the line meanwhile.
         disk: Where they are compressed.
         stop: The stop event.
+        troubles: What is tried again all the time.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Retention:
         follower: Follower,
         disk: HomeDisk,
         stop: anyio.Event,
+        troubles: Troubles,
     ) -> None:
         self._home = home
         self._archived = archived
@@ -102,7 +104,7 @@ class Retention:
         )
         self._own_thread = ThreadPoolExecutor(1, "retention", initializer=_lower_priority)
         self._after_finished = START
-        self._trouble, self._is_troubled = "", False
+        self._troubles, self._is_troubled = troubles, False
         self._took_seconds = 0.0
 
     def apply(self, policy: Policy) -> None:
@@ -135,10 +137,10 @@ class Retention:
             return False
         except (StoreError, Short) as error:
             self._freeing.is_turn_over = True
-            self._say_once(str(error))
+            self._note(str(error))
             return False
         if self._freeing.is_turn_over:
-            self._say_mended()
+            self._note_turn()
         return is_busy
 
     async def _round(self) -> bool:
@@ -155,7 +157,7 @@ class Retention:
             taken = sum([await self._take(run, policy) for run in due])
             if not taken and self._after_finished == START:
                 await self._quietly(lambda: self._finish_turn(policy, now, excess_bytes))
-        self._say_once(shortage)
+        self._note(shortage)
         return taken > 0
 
     def _due(self, policy: Policy, now: float, excess_bytes: int) -> list[FinishedRun]:
@@ -221,18 +223,16 @@ class Retention:
             lambda: self._own_thread.submit(call).result(), abandon_on_cancel=True
         )
 
-    def _say_once(self, trouble: str) -> None:
-        """Log a trouble when it begins and when its reason changes; "" is none."""
-        if trouble and trouble != self._trouble:
-            _log.warning("spools cannot be archived, trying again", reason=trouble)
-        self._trouble = trouble or self._trouble
-        self._is_troubled = self._is_troubled or bool(trouble)
+    def _note(self, trouble: str) -> None:
+        """Tell of a trouble; "" is none."""
+        if trouble:
+            self._is_troubled = True
+            self._troubles.say(_UNARCHIVED, trouble, is_error=False)
 
-    def _say_mended(self) -> None:
-        """Log that there is no trouble any more, when there was none in a whole turn."""
-        if self._trouble and not self._is_troubled:
-            _log.info("what could not be done is done", trouble="spools cannot be archived")
-            self._trouble = ""
+    def _note_turn(self) -> None:
+        """Tell that there is no trouble any more, when there was none in a whole turn."""
+        if not self._is_troubled:
+            self._troubles.mended(_UNARCHIVED)
         self._is_troubled = False
 
 
