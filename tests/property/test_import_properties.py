@@ -157,7 +157,7 @@ def written(value: Any) -> Any:
     return [written(one) for one in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(run_logs())
 def test_a_run_log_of_the_original_comes_back_as_it_was(document: dict[str, Any]) -> None:
     """Same text: keys, order, types, times, statuses, whatever the values are."""

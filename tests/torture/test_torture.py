@@ -11,7 +11,7 @@ from tests.torture.torture import all_tortures, carry_out
 if TYPE_CHECKING:
     from pathlib import Path
 
-BUDGET_SECONDS = 4.0
+BUDGET_SECONDS = 2.0
 SEED = "tests"
 
 
