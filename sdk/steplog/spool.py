@@ -19,6 +19,7 @@ from steplog.home import (
     is_taken,
     make_folder,
     move_up,
+    run_owner,
     spool_path,
 )
 from steplog.interrupts import comes_from_signal_handler
@@ -189,7 +190,7 @@ def open_new_spool(home: Path) -> tuple[str, int]:
         if attempt > _PROPOSALS // 2:
             run_id = f"{run_id}-{os.urandom(4).hex()}"
         try:
-            if not _has_ended(home, run_id):
+            if not _was_there(home, run_id):
                 return run_id, open_spool(home, run_id, exclusive=True)
         except FileExistsError:
             continue
@@ -223,11 +224,14 @@ def leads_elsewhere(fd: int, path: Path) -> bool:
         return False
 
 
-def _has_ended(home: Path, run_id: str) -> bool:
+def _was_there(home: Path, run_id: str) -> bool:
+    """Tell whether a run ended, whose spool may be archived by now and leave the name free."""
     try:
-        return document_path(home, run_id).exists()
-    except PermissionError:  # a home that several users share: none of them may look
-        return False
+        if document_path(home, run_id).exists():
+            return True
+    except PermissionError:  # a home that several users share: the mark of its owner tells there
+        pass
+    return run_owner(spool_path(home, run_id)) is not None
 
 
 def write_line(fd: int, line: bytes) -> None:

@@ -25,6 +25,15 @@ TRACK = """
         steplog.track_this(step=int(sys.argv[1]), loss=0.5)
         print(run.run_id)
 """
+MADE_UP = """
+    import itertools, sys, steplog
+    from steplog import spool
+    names = itertools.chain(["quick-bohr-0300"], (f"other-{n}" for n in range(99)))
+    spool.propose_run_id = lambda: next(names)
+    with steplog.start_run() as run:
+        steplog.track_this(step=int(sys.argv[1]), loss=0.5)
+        print(run.run_id)
+"""
 
 
 @pytest.fixture
@@ -77,3 +86,12 @@ def test_a_run_whose_spool_is_archived_stays_its_owners(home: Path) -> None:
     assert sorted(seen(home)) == [("r", 1), ("r", 4), (f"r-u{MALLORY.uid}", 2)]
     assert {path.stat().st_mode & 0o777 for path in (home / "archive").iterdir()} == {0o600}
     assert (home / "archive").stat().st_mode & 0o777 == 0o700
+
+
+def test_made_up_name_is_none_whose_spool_is_archived(home: Path) -> None:
+    """Not of a run of one's own either: two trainings would become one."""
+    first = ALICE.runs(home, MADE_UP, "1")
+    wait_until(lambda: archived(home) == ["quick-bohr-0300.1.jsonl.gz"])
+    second = ALICE.runs(home, MADE_UP, "2")
+
+    assert (first.stdout, second.stdout) == ("quick-bohr-0300\n", "other-0\n")
