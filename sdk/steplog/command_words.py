@@ -13,7 +13,9 @@ _NAME: Final = (
 )
 _OPTION: Final = re.compile(rf"--?{_NAME}", re.IGNORECASE)
 _ASSIGNED: Final = re.compile(rf"((?:--?)?{_NAME}=).+", re.IGNORECASE | re.DOTALL)
-_USER: Final = re.compile(r"(?<=://)[^/\s'\"@]*@")
+USER_IN_URL: Final = re.compile(r"(?<=://)[^/\s'\"@]*(?:@[^/\s'\"@]*)*@")
+"""Up to the last `@`, as a password may hold one that nobody escaped."""
+
 MASK: Final = "…"
 
 
@@ -34,4 +36,6 @@ def is_secret(name: str) -> bool:
 
 
 def _plain(word: str) -> str:
-    return _USER.sub("", _ASSIGNED.sub(rf"\1{MASK}", word) if _ASSIGNED.fullmatch(word) else word)
+    if _ASSIGNED.fullmatch(word):
+        word = _ASSIGNED.sub(rf"\1{MASK}", word)
+    return USER_IN_URL.sub("", word)

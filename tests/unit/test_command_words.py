@@ -16,6 +16,7 @@ from steplog.what_runs import of_command
         (["--token", "--verbose"], ["--token", "--verbose"]),
         (["env", "WANDB_API_KEY=x", "python"], ["env", "WANDB_API_KEY=…", "python"]),
         (["--db", "postgresql://u:p@host/x"], ["--db", "postgresql://host/x"]),
+        (["--db", "https://u:p@ss@host/x"], ["--db", "https://host/x"]),
         (["-key", "x"], ["-key", "…"]),
         (["--keys=3", "--tokenizer", "bpe"], ["--keys=3", "--tokenizer", "bpe"]),
         (["--monkey=1", "lr=0.1", "max_tokens=5"], ["--monkey=1", "lr=0.1", "max_tokens=5"]),

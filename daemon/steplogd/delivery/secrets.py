@@ -9,10 +9,11 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
+from steplog.command_words import MASK, USER_IN_URL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_USER: Final = re.compile(r"(?<=://)[^/\s'\"@]*(?:@[^/\s'\"@]*)*@")
 # A tracker may answer with megabytes: these take a time that grows as a text does, and no faster,
 # as they begin at most once in a word and never go back in it, or as names are no longer than that.
 _BARE_USER: Final = re.compile(r"(?<![^/\s'\"@]):*+[^/\s'\"@:]++:[^/\s'\"@]++@(?=[\w.-])")
@@ -28,8 +29,6 @@ _NO_SECRETS: Final = ("_FILE", "_PATH", "_DIR")
 
 _LEAST_CHARACTERS: Final = 4
 """What is shorter occurs in any text, and hides nothing."""
-
-_MASK: Final = "…"
 
 _known: set[str] = set()
 
@@ -50,8 +49,8 @@ def masking() -> Callable[[str], str]:
 
     def masked(text: str) -> str:
         for secret in secrets:
-            text = text.replace(secret, _MASK)
-        return _PARAMETER.sub(rf"\1{_MASK}", _BARE_USER.sub("", _USER.sub("", text)))
+            text = text.replace(secret, MASK)
+        return _PARAMETER.sub(rf"\1{MASK}", _BARE_USER.sub("", USER_IN_URL.sub("", text)))
 
     return masked
 
