@@ -163,6 +163,8 @@ def _prepare_parameters(
     parameters: Mapping[str, Any], lose: Callable[[Exception], None]
 ) -> msgspec.Raw:
     try:
+        if not isinstance(parameters, dict | msgspec.Raw):
+            parameters = dict(parameters)  # another mapping's cost themselves alone, too
         return check_size(prepare(parameters), _MAX_PARAMETERS_BYTES)
     except Exception as error:  # noqa: BLE001  # a value's own conversion may raise anything
         if not isinstance(parameters, dict) or comes_from_signal_handler(error):

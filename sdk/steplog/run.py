@@ -131,7 +131,8 @@ def start_run(
         InvalidName: The run id that was passed is none. (One that the environment names is warned
             of, and another is made up.)
     """
-    return join_run(run_id, tag, parameters or {}, what_runs.of_program())
+    started_with = {} if parameters is None else parameters
+    return join_run(run_id, tag, started_with, what_runs.of_program())
 
 
 def join_run(

@@ -30,7 +30,8 @@ class TaskContext:
 
     def __init__(self, name: str, parameters: Mapping[str, Any] | None, run: Run | None) -> None:
         self.name = str(name) or DEFAULT_TASK
-        self._parameters = dict(parameters or {})
+        # As they stand: what is wrong with them is the writer's to count, and raises nothing.
+        self._parameters = {} if parameters is None else parameters
         self._run = run
         self._entered: list[tuple[place.Place, Token[place.Place | None]]] = []
 
@@ -103,13 +104,17 @@ def task(name: str, parameters: Mapping[str, Any] | None = None) -> TaskContext:
     processes. A process is, for good, in the task that it was started in (that of a fork server:
     in the task that started the server), so a pool that outlives a task is better made outside of
     it. Within the task that `STEPLOG_TASK` names, or the step of a pipeline, a task of that very
-    name is that task. Starts a run when there is none. Never raises.
+    name is that task. Starts a run when there is none.
 
     As a decorator it is not for generator functions, asynchronous ones neither: these are in the
     task while they are called, and no more when they are iterated. Put the loop into the task.
 
     Args:
         name: What the task is called in the run log; any text.
-        parameters: What the attempt was started with, any values that can be tracked.
+        parameters: What the attempt was started with, any values that can be tracked; what cannot
+            is counted, and warned of once.
+
+    Raises:
+        TrackingError: Only when asked for, by entering or leaving it: something was not recorded.
     """
     return TaskContext(name, parameters, None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import steplog
-from steplog.events import Join, Leave
+from steplog.events import Join, Leave, Lost
 from tests.conftest import events, run_program, spools, tracked
 
 if TYPE_CHECKING:
@@ -99,6 +99,26 @@ def test_run_says_with_what_it_was_started(home: Path) -> None:
     assert joined(home).parameters == {"rate": 0.1, "layers": [64, 32]}
     assert joined(home).config["command"] == ["-c", "--fast"]
     assert joined(home).config["variables"] == {"region": "eu"}
+
+
+class Ambiguous(list[float]):
+    """Raises when it is asked whether it is true, as arrays do."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("parameters", [[1], 5, "text", Ambiguous([1.0])])
+def test_parameters_that_are_none_cost_themselves_alone(home: Path, parameters: Any) -> None:
+    """The run starts without them, and says that something was lost; raised only if asked for."""
+    with steplog.start_run("r", parameters=parameters):
+        steplog.track_this(a=1)
+
+    assert (joined(home).parameters, len(tracked(home))) == ({}, 1)
+    assert [event.count for event in events(home) if isinstance(event, Lost)] == [1]
+    steplog.configure(strict=True)
+    with pytest.raises(steplog.TrackingError):
+        steplog.start_run("r", parameters=parameters)
 
 
 @pytest.mark.parametrize("tag", [2026, "t" * 10_000, "\udc80", None])

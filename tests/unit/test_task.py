@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 import steplog
-from steplog.events import End, Start
+from steplog.events import End, Lost, Start
 from tests.conftest import events, run_program, tracked
 
 if TYPE_CHECKING:
@@ -158,6 +158,27 @@ def test_error_of_the_tracker_leaves_no_task_behind(home: Path) -> None:
     steplog.track_this(a=1)
 
     assert [event.task for event in tracked(home)] == ["main"]
+
+
+@pytest.mark.parametrize("parameters", [[1], 5, "text"])
+def test_parameters_that_are_none_cost_themselves_alone(home: Path, parameters: Any) -> None:
+    """The attempt is there without them, how many were lost is told, and nothing is raised."""
+    with steplog.task("train", parameters):
+        steplog.track_this(a=1)
+
+    assert story(home) == [("Start", "train"), ("End", "train")]
+    assert [event.task for event in tracked(home)] == ["train"]
+    assert [event.count for event in events(home) if isinstance(event, Lost)] == [1]
+
+
+def test_parameters_that_are_none_raise_where_asked_for(home: Path) -> None:
+    """As all that is not recorded does then, and not before the task is entered."""
+    steplog.configure(strict=True)
+    task = steplog.task("train", cast("dict[str, Any]", [1]))
+    with pytest.raises(steplog.TrackingError, match="TypeError"), task:
+        pass
+
+    assert story(home) == []
 
 
 def test_task_starts_a_run_where_there_is_none(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,10 +141,11 @@ def test_parameter_that_cannot_be_encoded_costs_itself_alone(home: Path, writer:
     bad = {"a": 1, "bad": object(), "long": "x" * MAX_LINE_BYTES, "b": None}
     writer.join("", bad, {})
     writer.append(Start, task="train", parameters=bad)
+    writer.append(Start, task="train", parameters=MappingProxyType(bad))
 
     found = [e.parameters for e in events(home) if isinstance(e, Join | Start)]
-    assert found == 2 * [{"a": 1, "b": None}]
-    assert sum(e.count for e in events(home) if isinstance(e, Lost)) == 4
+    assert found == 3 * [{"a": 1, "b": None}]
+    assert sum(e.count for e in events(home) if isinstance(e, Lost)) == 6
 
 
 def test_many_parameters_that_just_fit_do_not_stop_the_run(home: Path, writer: Writer) -> None:
