@@ -22,7 +22,7 @@ class NoRoom(SteplogError):
 
 
 class InvalidName(SteplogError, ValueError):
-    """A run id or a task name is not one that can be used."""
+    """A run id is not one that can be used; a task may have any name."""
 
 
 class RunNotFound(SteplogError, LookupError):
