@@ -84,6 +84,7 @@ class Run:
 
         Raises:
             ValueError: The status is neither.
+            TrackingError: Only when asked for: that it was left was not recorded; it is left.
         """
         if status not in ("SUCCESS", "FAIL"):
             raise ValueError(f"A run ends as SUCCESS or FAIL, not as {status!r}.")
@@ -116,7 +117,10 @@ def start_run(
 ) -> Run:
     """Start a run, or join the one of that id, and make it current for this process.
 
-    Processes that this one starts find it by the environment variable `STEPLOG_RUN_ID`.
+    Processes that this one starts find it by the environment variable `STEPLOG_RUN_ID`. On return
+    the spool says that this process is in the run, and with what it was started: no kill loses
+    that, a power cut may. Where it cannot be written now, that comes before the first event that
+    can.
 
     Args:
         run_id: 1 to 128 of `[A-Za-z0-9._-]`; without one, what the environment names
@@ -130,6 +134,8 @@ def start_run(
     Raises:
         InvalidName: The run id that was passed is none. (One that the environment names is warned
             of, and another is made up.)
+        TrackingError: Only when asked for: something was not recorded, or the run is another
+            user's; nothing is current then.
     """
     started_with = {} if parameters is None else parameters
     return join_run(run_id, tag, started_with, what_runs.of_program())
@@ -204,7 +210,11 @@ def place_in(run: Run) -> place.Place:
 
 
 def get_run_id() -> str:
-    """Return the id of the run that this call would track to; starts one when there is none."""
+    """Return the id of the run that this call would track to; starts one when there is none.
+
+    Raises:
+        TrackingError: Only when asked for: what starts it was not recorded; see `start_run`.
+    """
     return current_place().run.run_id
 
 
