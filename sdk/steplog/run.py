@@ -147,8 +147,9 @@ def join_run(
     """Start or join a run as `start_run` does, and say of what runs in it what `config` says."""
     watch = _watch_exit()
     asked_id = run_id or _run_id_from_environment()
+    tag = _checked_tag(tag or _tag_from_environment())
     writer = _new_writer(_find_home(), asked_id)
-    run = Run(writer, _checked_tag(tag or _tag_from_environment()), asked_id)
+    run = Run(writer, tag, asked_id)
     try:
         writer.join(run.tag, parameters, config)
         _append_code(writer)

@@ -131,6 +131,15 @@ def test_odd_tag_does_not_stop_the_run(home: Path, tag: Any) -> None:
     assert len(tracked(home)) == 1
 
 
+def test_tag_that_is_refused_leaves_no_spool_behind(home: Path) -> None:
+    """Where errors are asked for: else it would be open, and locked, until the process ends."""
+    steplog.configure(strict=True)
+    with pytest.raises(steplog.TrackingError, match="tag is cut"):
+        steplog.start_run("r", tag="t" * 10_000)
+
+    assert spools(home) == []
+
+
 def test_block_is_the_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the block it is the current run, for this process and its children; not after it."""
     monkeypatch.setenv("STEPLOG_RUN_ID", "outside")
