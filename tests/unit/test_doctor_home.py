@@ -259,6 +259,7 @@ def test_user_without_another_instance_of_inotify_is_told(place: Path) -> None:
     assert "instances of user #61009 are in use" in found.text
     assert found.state == "wrong"
     assert "sudo sysctl fs.inotify.max_user_instances=" in found.mend
+    assert "| sudo tee -a /etc/sysctl.d/" in found.mend  # which keeps what another mend put there
 
 
 def test_instances_of_this_user_are_counted(home: Path) -> None:

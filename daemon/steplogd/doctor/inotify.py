@@ -90,7 +90,8 @@ def _is_open(folder: Path) -> bool:
 
 def _sysctl(name: str) -> str:
     line = f"fs.inotify.{name}={_BETTER[name]}"
-    return f"echo {line} | sudo tee /etc/sysctl.d/60-steplog.conf && sudo sysctl {line}"
+    # Added, as another limit may stand there; of two lines for one, the later counts.
+    return f"echo {line} | sudo tee -a /etc/sysctl.d/60-steplog.conf && sudo sysctl {line}"
 
 
 def _instances(uid: int) -> int:
