@@ -130,6 +130,12 @@ def test_no_unit_is_warned_of(systemd: Systemd) -> None:
             "sudo systemctl restart",
         ),
         ({"ActiveState": "activating", "SubState": "start"}, "warning", "not ready", "again"),
+        (
+            {"ActiveState": "activating", "SubState": "start-pre", "NRestarts": "3"},
+            "wrong",
+            "is activating: it ended, and was started again 3 times",
+            "sudo journalctl -u steplogd.service",
+        ),
         (OFF | {"LoadState": "masked"}, "wrong", "masked", "sudo systemctl unmask"),
         (OFF | {"LoadState": "bad-setting"}, "wrong", "cannot load", "systemd-analyze verify"),
         ({"NeedDaemonReload": "yes"}, "warning", "has changed", "sudo systemctl daemon-reload"),
@@ -159,6 +165,13 @@ def test_what_is_wrong_with_a_unit_is_told(
     assert (found.state, report.status) == (state, 1 if state == "wrong" else 0)
     assert text in found.text
     assert mend in found.mend
+
+
+def test_unit_that_reloads_is_ok(systemd: Systemd) -> None:
+    """However often it was started again long ago."""
+    systemd.has(ActiveState="reloading", SubState="reload", NRestarts="3")
+
+    assert examine().states("unit") == ["ok"]
 
 
 def test_program_that_a_path_decides_is_not_judged(systemd: Systemd) -> None:

@@ -101,7 +101,7 @@ def _program(unit: Unit) -> Iterator[Finding]:
 def _active(unit: Unit) -> Iterator[Finding]:
     if unit.state in ("active", "reloading") or unit.said.get("LoadState") != "loaded":
         return
-    if unit.state == "activating" and unit.said.get("SubState") != "auto-restart":
+    if _is_starting(unit) and not unit.restarts:
         text = f"{unit.name} is about to start, and not ready yet"
         mend = f"look again in a while, or at its log: {_journal(unit)}"
         yield warning(CHECK, text, mend, subject=unit.name)
@@ -115,11 +115,17 @@ def _active(unit: Unit) -> Iterator[Finding]:
     yield wrong(CHECK, text, mend, subject=unit.name)
 
 
+def _is_starting(unit: Unit) -> bool:
+    return unit.state == "activating" and unit.said.get("SubState") != "auto-restart"
+
+
 def _ended(unit: Unit) -> str:
+    if _is_starting(unit):  # as nearly always between two starts, and then no more is told
+        times = "once" if unit.restarts == 1 else f"{unit.restarts} times"
+        return f"it ended, and was started again {times}"
     status = unit.said.get("ExecMainStatus", "")
     meaning = f", {_MEANINGS[status]}" if status in _MEANINGS else ""
-    restarts = unit.said.get("NRestarts", "0")
-    again = f", after {restarts} restarts" if restarts not in ("", "0") else ""
+    again = f", after {unit.restarts} restarts" if unit.restarts else ""
     return f"it ended with {unit.said.get('Result', 'unknown')} (status {status}{meaning}){again}"
 
 

@@ -55,6 +55,12 @@ class Unit(NamedTuple):
         return int(text) if text.isdigit() and text != "0" else None
 
     @property
+    def restarts(self) -> int:
+        """How often systemd has started it again by itself, since somebody started it."""
+        text = self.said.get("NRestarts", "")
+        return int(text) if text.isdigit() else 0
+
+    @property
     def program(self) -> Path | None:
         """What it starts; None where its PATH decides that."""
         found = _ARGUMENTS.search(self.said.get("ExecStart", ""))
