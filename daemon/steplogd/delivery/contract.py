@@ -265,6 +265,7 @@ class CheckableBackend(Backend, Protocol):
         Raises:
             Unavailable: It cannot be reached, or does not let us in; the text says why.
             Refused: It is not one that can be delivered to; the text says why.
+            PermissionError: A file is not for this user to see, or to write.
         """
 
 

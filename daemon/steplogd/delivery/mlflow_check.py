@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steplogd.delivery.contract import Remark
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.reaching import reach
+from steplogd.delivery.secret_file import readable
 from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def remarks(client: MlflowClient, uri: str, token_file: str) -> Iterator[Remark]
 
     Raises:
         Unavailable: It is not there, or does not let us in.
+        PermissionError: The token is not for this user to read.
     """
     from mlflow.version import VERSION
 
@@ -69,9 +71,9 @@ def remarks(client: MlflowClient, uri: str, token_file: str) -> Iterator[Remark]
 def _of_token(token_file: str) -> Iterator[Remark]:
     """Look who can read the token; whether it is one, and right, the request will tell."""
     path = Path(os.path.expandvars(token_file)).expanduser()
-    if not token_file or not path.exists():
+    if not token_file or (status := readable(path)) is None:
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
         text = f"the token_file {path} is open to others (mode {mode:o})"
         yield Remark(text, f"chmod 600 {shlex.quote(str(path))}")

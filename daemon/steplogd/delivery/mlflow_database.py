@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steplog.home import nearest_there
-from steplogd.delivery.contract import Refused, Remark, Unavailable
+from steplogd.delivery.contract import Refused, Remark
 from steplogd.delivery.mlflow_errors import translated
 from steplogd.delivery.secrets import without_secrets
 
@@ -26,8 +27,9 @@ def remarks(uri: str) -> Iterator[Remark]:
     """Say what is found of it.
 
     Raises:
-        Unavailable: It cannot be read or written now.
+        Unavailable: It cannot be read now.
         Refused: It is of another version of MLflow.
+        PermissionError: It is not for this user to write.
     """
     from mlflow.version import VERSION
     from sqlalchemy import create_engine
@@ -82,7 +84,4 @@ def _check_schema(engine: Engine, uri: str) -> None:
 def _check_writable(path: Path) -> None:
     for place in (path, path if path.is_dir() else path.parent):
         if not os.access(place, os.W_OK):
-            raise Unavailable(
-                f"this user cannot write {place}: see whose it is by "
-                f"`ls -ld {shlex.quote(str(place))}`"
-            )
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))

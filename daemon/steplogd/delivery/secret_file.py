@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 from steplogd.delivery.contract import Unavailable
@@ -30,3 +32,20 @@ def secret_in(file: Path, what: str, most_bytes: int) -> str:
     if not secret.isprintable() or not secret or " " in secret:
         raise Unavailable(f"the {what}_file {file} holds no {what}: one line, without spaces")
     return secret
+
+
+def readable(file: Path) -> os.stat_result | None:
+    """Return the status of a secret's file; None where there is none.
+
+    Raises:
+        PermissionError: It is not for this user to read.
+    """
+    try:
+        status = file.stat()
+    except PermissionError:
+        raise
+    except OSError:  # whoever reads it will say so
+        return None
+    if not os.access(file, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    return status

@@ -88,8 +88,8 @@ class WandbBackend:
         self._project = options.project
         self.limits = Limits(observations=OBSERVATIONS, parallel_runs=8)
         file = os.path.expandvars(options.key_file)
-        key_file = Path(file).expanduser() if file else None
-        self.child = Child(self._place, PATIENCE_SECONDS, key_file)
+        self._key_file = Path(file).expanduser() if file else None
+        self.child = Child(self._place, PATIENCE_SECONDS, self._key_file)
 
     def open(self, run: RunInfo) -> WandbSession:
         """Find the W&B run of a run; offline it is made with the first that is written."""
@@ -105,7 +105,7 @@ class WandbBackend:
 
     def check(self) -> Iterator[Remark]:
         """Look at folder, server and key; see `remarks`."""
-        return remarks(self._place, self.child)
+        return remarks(self._place, self.child, self._key_file)
 
     def close(self) -> None:
         """End the process; whatever is in flight there is sent again by the next one."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from steplog.home import nearest_there
 from steplogd.delivery.contract import Remark, Unavailable
 from steplogd.delivery.reaching import reach
+from steplogd.delivery.secret_file import readable
 from steplogd.delivery.wandb_frames import Greet, Greeted
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 _USUAL: Final = "https://api.wandb.ai"
 
 
-def remarks(place: Place, child: Child) -> Iterator[Remark]:
+def remarks(place: Place, child: Child, key_file: Path | None) -> Iterator[Remark]:
     """Say what is found; nothing is made that stays.
 
     Args:
         place: Where all runs go.
         child: What runs W&B; it is not started.
+        key_file: A file with the key, if one is configured.
 
     Raises:
         Unavailable: The server is not there, or takes no runs of ours.
+        PermissionError: The key is not for this user to read.
     """
     yield _of_folder(Path(place.directory))
     version = importlib.metadata.version("wandb")
@@ -41,6 +44,8 @@ def remarks(place: Place, child: Child) -> Iterator[Remark]:
         return
     server = place.base_url or _USUAL
     reach(server, "W&B")
+    if key_file is not None:
+        readable(key_file)
     user = _greet(child)
     whose = f", of {user.entity}" if user.entity else ""
     yield Remark(f"W&B {version}; {server} knows us as {user.user}{whose}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -83,6 +85,8 @@ class Asked:
     def _run(self) -> None:
         try:
             self._ask()
+        except PermissionError as error:
+            self._found.append(self._closed(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a third party's may raise anything
             self._blame(describe(error), "tell whoever wrote the backend")
         finally:
@@ -110,6 +114,16 @@ class Asked:
         finally:
             backend.close()
 
+    def _closed(self, error: PermissionError) -> Finding:
+        """Say of what this user may not look at whether the daemon, which may be another's, can."""
+        where = error.filename or "what it needs"
+        if not _is_daemons_user(self._home):
+            text = f"{self.name}: {where} is not for this user to see; run this as the home's owner"
+            return skipped(CHECK, text, subject=self.name)
+        text = f"{self.name}: {where} is closed to this user, whom the daemon runs as"
+        mend = f"see whose it is, and its folders: namei -l {shlex.quote(str(where))}"
+        return wrong(CHECK, text, mend, subject=self.name)
+
     def _note(self, remark: Remark) -> None:
         text = f"{self.name}: {remark.text}"
         is_well = not remark.mend
@@ -122,6 +136,14 @@ class Asked:
 
     def _blame(self, text: str, mend: str) -> None:
         self._found.append(wrong(CHECK, f"{self.name}: {text}", mend, subject=self.name))
+
+
+def _is_daemons_user(home: Path) -> bool:
+    """Tell whether a daemon of this home would run as this user."""
+    try:
+        return home.stat().st_uid == os.geteuid()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
 
 
 def look(patient: Patient, note: Note) -> Iterator[Finding]:
