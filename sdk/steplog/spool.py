@@ -172,11 +172,28 @@ def _open_file(path: Path, *, exclusive: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     flags |= os.O_EXCL if exclusive else 0
     try:
-        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
+        return _open_patiently(path, flags)
     except FileNotFoundError:
         make_folder(path.parent.parent)
         make_folder(path.parent)
-        return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
+        return _open_patiently(path, flags)
+
+
+def _open_patiently(path: Path, flags: int) -> int:
+    """Open a file, waiting 50 ms at most for a daemon that asks who has it open.
+
+    It does so by a lease, for some microseconds, on a spool that it has just taken away; and who
+    was on the way there by the spool's name is told that he would have to wait.
+    """
+    left = LOCK_ATTEMPTS
+    while True:
+        try:
+            return move_up(os.open(path, flags, SPOOL_MODE), _OUT_OF_THE_WAY)
+        except BlockingIOError:
+            left -= 1
+            if not left:
+                raise
+        time.sleep(LOCK_PAUSE_SECONDS)
 
 
 def open_new_spool(home: Path) -> tuple[str, int]:

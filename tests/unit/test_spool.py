@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import stat
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,46 @@ def test_lock_that_somebody_keeps_is_not_waited_for(
     assert not lock(os.open(spool_path(home, "r"), os.O_RDONLY))
     assert spool_path(home, "r").read_bytes() == 2 * _LINE
     os.close(other)
+
+
+@pytest.fixture
+def leased(home: Path) -> Iterator[int]:
+    """Have a lease on a spool, as a daemon has for a moment; its descriptor."""
+    append_line(home, "r", _LINE)
+    fd = os.open(spool_path(home, "r"), os.O_RDONLY)
+    before = signal.signal(signal.SIGURG, signal.SIG_IGN)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError:
+        pytest.skip("the file system has no leases")
+    yield fd
+    os.close(fd)
+    signal.signal(signal.SIGURG, before)
+
+
+def test_lease_that_ends_costs_no_event(home: Path, leased: int) -> None:
+    """Who opens the spool in that moment tries again."""
+    asked = []
+
+    def end(signal_number: int, _: object) -> None:
+        asked.append(signal_number)
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+    signal.signal(signal.SIGURG, end)
+    append_line(home, "r", _LINE)
+
+    assert asked == [signal.SIGURG]
+    assert spool_path(home, "r").read_bytes() == 2 * _LINE
+
+
+@pytest.mark.usefixtures("leased")
+def test_lease_that_stays_is_not_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that keeps one costs a moment, and then the event: it might never be let in."""
+    monkeypatch.setattr(spool, "LOCK_PAUSE_SECONDS", 0)
+
+    with pytest.raises(BlockingIOError):
+        append_line(home, "r", _LINE)
 
 
 def test_run_id_that_leaves_the_folder_is_refused(home: Path) -> None:

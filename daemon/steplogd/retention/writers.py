@@ -22,8 +22,9 @@ class NotNow(Exception):  # it is a state of affairs, not a mistake
 def writers_of(fd: int) -> Writers:
     """Ask the kernel whether anybody has a file open to write to it.
 
-    It grants a read lease only where nobody has. Who opens the file while we have it, which nobody
-    can who does not know its new name, waits until it is given back, some microseconds later.
+    It grants a read lease only where nobody has. Who opens the file while we have it waits until it
+    is given back, some microseconds later, or tries again, as the SDK does. That can be only who
+    knows the file's new name, or was on the way by its old one.
 
     Args:
         fd: The file, opened to read.
