@@ -10,7 +10,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from steplog.home import document_path, make_folder, open_private
+from steplog.home import document_path, make_folder, open_private, sync_folder
 from steplog.run_log import write_run_log
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class DocumentWriter:
             if run.is_first:
                 _keep_earlier(path, unfinished)
             unfinished.replace(path)
+            sync_folder(path.parent)
         finally:
             unfinished.unlink(missing_ok=True)
 

@@ -22,6 +22,9 @@ FILE_MODE: Final = 0o600
 FIRST_FREE: Final = 3
 """The lowest descriptor that is none of the standard streams'."""
 
+_SYNCS_NO_FOLDERS: Final = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
+"""What a file system says that has no way to sync a folder."""
+
 SPOOL_MODE: Final = 0o640
 """A daemon in the folder's group can read a spool, whatever the umask of the task."""
 
@@ -55,6 +58,22 @@ def make_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=HOME_MODE, exist_ok=True)
     path.chmod(HOME_MODE)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in a folder would survive a power cut, where that can be had at all.
+
+    Raises:
+        OSError: It is not this user's to list, or its disk broke.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _SYNCS_NO_FOLDERS:
+            raise
+    finally:
+        os.close(fd)
 
 
 def move_up(fd: int, least: int = FIRST_FREE) -> int:

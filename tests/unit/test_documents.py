@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,10 @@ class Shelf:
         """Let the store be one that has written no document."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM document")
+
+    def outdated(self) -> int:
+        """Return of how many runs the store knows that they want a document."""
+        return len(self._documents.outdated())
 
     def metrics(self, run_id: str = "r") -> object:
         """Return what a run's document says of its task."""
@@ -96,6 +101,23 @@ def test_a_document_is_written_again_only_when_the_run_changed(shelf: Shelf) -> 
 
     assert first == second
     assert shelf.metrics() == {"loss": 0.25}
+
+
+def test_names_of_documents_are_on_disk(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each before the store has it as written: a power cut would take it, and for good."""
+    for run_id in ("a", "b"):
+        shelf.commit(finished(loss=0.5), run_id)
+    synced, fsync = list[tuple[list[str], int]](), os.fsync
+
+    def note(fd: int) -> None:
+        fsync(fd)
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            synced.append((sorted(os.listdir(fd)), shelf.outdated()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    shelf.writer.write_outdated()
+
+    assert synced == [(["a.json"], 2), (["a.json", "b.json"], 1)]
 
 
 def test_one_document_that_cannot_be_written_holds_up_no_other(shelf: Shelf) -> None:

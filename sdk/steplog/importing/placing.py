@@ -19,6 +19,7 @@ from steplog.home import (
     make_folder,
     spool_folder,
     spool_path,
+    sync_folder,
 )
 from steplog.room import Room
 from steplog.store_reader import NothingFolded, find_run, rows, snapshot
@@ -76,7 +77,8 @@ def place(home: Path, run_id: str, lines: Iterable[bytes]) -> None:
         os.fsync(fd)
         # Given any descriptor, linkat(2) is called, which follows the link in /proc.
         os.link(name, spool_path(home, run_id), src_dir_fd=fd, follow_symlinks=True)
-    _make_durable(folder)
+    with contextlib.suppress(OSError):  # a home that several users share: none of them may list it
+        sync_folder(folder)
 
 
 def _while_there_is_room(fd: int, lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -101,19 +103,6 @@ def _unfinished(folder: Path) -> Iterator[tuple[int, str]]:
         return
     try:
         yield fd, f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
-
-
-def _make_durable(folder: Path) -> None:
-    """Return when the names in a folder would survive a power cut, where that can be had."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:  # a home that several users share: none of them may list it
-        return
-    try:
-        with contextlib.suppress(OSError):  # a file system that syncs no folders
-            os.fsync(fd)
     finally:
         os.close(fd)
 
