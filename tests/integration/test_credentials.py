@@ -30,15 +30,18 @@ SECRETS = {
 URL_USER, URL_PASSWORD = "ur1-user", "ur1-p4ss"
 GIT_TOKEN = "ghp-t0ken-of-git"
 COMMAND_SECRETS = ("c0mmand-password", "c0mmand-token", "c0mmand-key")
-ALL = [*SECRETS.values(), URL_USER, URL_PASSWORD, GIT_TOKEN, *COMMAND_SECRETS]
+USER = SECRETS["MLFLOW_TRACKING_USERNAME"]
+ALL = [*(set(SECRETS.values()) - {USER}), URL_PASSWORD, GIT_TOKEN, *COMMAND_SECRETS]
+"""What nobody may see; a user's name is none, as it may be a word in anything."""
+
 BASIC = [
     base64.b64encode(f"{user}:{password}".encode()).decode()
     for user, password in (
-        (SECRETS["MLFLOW_TRACKING_USERNAME"], SECRETS["MLFLOW_TRACKING_PASSWORD"]),
+        (USER, SECRETS["MLFLOW_TRACKING_PASSWORD"]),
         (URL_USER, URL_PASSWORD),
     )
 ]
-SPELLINGS = {*ALL, *BASIC, *(quote(secret, safe="") for secret in ALL)}
+SPELLINGS = {*ALL, *BASIC, *(quote(secret, safe="") for secret in ALL), f"{URL_USER}:"}
 QUOTED = " ".join([*SECRETS.values(), URL_USER, URL_PASSWORD, *BASIC])
 """What a tracker may know and quote: not what others were told."""
 

@@ -130,10 +130,25 @@ def test_secrets_are_masked_in_every_field(
     """In the sentence, in lists and in maps too."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hush-hush")
     told = {"reason": "got hush-hush", "names": {"hush-hush": ["hush-hush"]}, "run": "hush-hush"}
-    log(there.path, ("error", "hush-hush", told))
+    log(there.path, ("error", "backend unavailable", told))
 
     values = [value for values in there.next().values() for value in values]
     assert not [value for value in values if b"hush" in value]
+
+
+def test_what_lines_are_asked_for_by_is_never_masked(
+    there: FakeJournal, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the password: the kind, the urgency and the backend are our words."""
+    for name, word in (("A", "mlflow"), ("B", "unavailable"), ("C", "error")):
+        monkeypatch.setenv(f"{name}_PASSWORD", word)
+    log(there.path, ("error", "backend unavailable", {"backend": "mlflow", "reason": "mlflow"}))
+
+    found = there.next()
+    assert text(found, "EVENT") == "backend-unavailable"
+    assert text(found, "BACKEND") == "mlflow"
+    assert text(found, "PRIORITY") == "3"
+    assert text(found, "STEPLOG_REASON") == "…"
 
 
 def test_what_is_too_large_for_a_datagram_comes_in_a_sealed_file(

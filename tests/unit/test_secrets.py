@@ -43,7 +43,7 @@ def test_what_the_environment_names_as_secret_is_masked(monkeypatch: pytest.Monk
     header = base64.b64encode(b"somebody:p4ss/w@rd").decode()
     text = f"p4ss/w@rd p4ss%2Fw%40rd Basic {header} somebody /run/token"
 
-    assert without_secrets(text) == "… … Basic … … /run/token"
+    assert without_secrets(text) == "… … Basic … somebody /run/token"
 
 
 def test_what_a_configured_url_holds_is_masked_elsewhere_too(
@@ -53,7 +53,25 @@ def test_what_a_configured_url_holds_is_masked_elsewhere_too(
     monkeypatch.setattr(secrets, "_known", set())
     secrets.keep_secret("postgresql://us3r:p%40ss@h/db?password=0ther&mode=plain")
 
-    assert without_secrets("us3r p@ss p%40ss 0ther plain") == "… … … … plain"
+    assert without_secrets("p@ss p%40ss 0ther plain") == "… … … plain"
+
+
+@pytest.mark.parametrize("user", ["mlflow", "mlflow:pw-1234"])
+def test_name_of_a_user_is_no_secret(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    """It is a word as others: of a backend, say, or in a run's id, which would not be found."""
+    monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "sweep")
+    secrets.keep_secret(f"postgresql://{user}@db/mlflow")
+
+    assert without_secrets(f"mlflow-sweep-7: x://{user}@db") == "mlflow-sweep-7: x://db"
+
+
+def test_token_in_place_of_a_user_is_masked_elsewhere_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some servers take it there, without a password."""
+    monkeypatch.setattr(secrets, "_known", set())
+    secrets.keep_secret("https://t0ken@host/")
+
+    assert without_secrets("no user t0ken") == "no user …"
 
 
 @pytest.mark.parametrize(

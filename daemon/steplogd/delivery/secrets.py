@@ -23,7 +23,6 @@ _PARAMETER: Final = re.compile(
 _SECRET_NAME: Final = re.compile(
     r"(?i)(?:^|[_.-])(?:api_?key|key|token|pass|passwd|password|secret|credentials?)(?:[_.-]|$)"
 )
-_USER_NAMES: Final = ("MLFLOW_TRACKING_USERNAME",)
 _NO_SECRETS: Final = ("_FILE", "_PATH", "_DIR")
 """Variables that name where a secret lies; the place is worth telling."""
 
@@ -56,7 +55,10 @@ def masking() -> Callable[[str], str]:
 
 
 def keep_secret(url: str) -> None:
-    """Know from now on what grants access in a URL that was configured."""
+    """Know from now on what grants access in a URL that was configured.
+
+    The name of a user is none: it may be a word of any run's id, or the backend's own name.
+    """
     try:
         parts = urlsplit(url)
         parameters = parse_qsl(parts.query)
@@ -64,8 +66,9 @@ def keep_secret(url: str) -> None:
         return
     user, _, _ = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
+    is_token = not password and parts.scheme in ("http", "https")
     secret = [value for key, value in parameters if _PARAMETER.match(f"?{key}=")]
-    _known.update(_spellings((name, password, *secret)))
+    _known.update(_spellings((name if is_token else password, *secret)))
     if user:
         _known.update(_basic(unquote(name), unquote(password)))
 
@@ -96,8 +99,6 @@ def _of_environment() -> Iterator[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _names_secret(name: str) -> bool:
-    if name in _USER_NAMES:
-        return True
     return bool(_SECRET_NAME.search(name)) and not name.endswith(_NO_SECRETS)
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST_CHARACTERS: Final = 32 * 1024
 """Of one text: a tracker may answer with megabytes, and nobody reads them."""
 
+_OUR_WORDS: Final = ("event", "level", "timestamp", "backend")
+"""What lines are asked for by: it holds no secret, though a password may be the same word."""
+
 LOST: Final = "lines are lost as the journal did not read"
 
 
@@ -142,7 +145,10 @@ def _without_secrets(
         safe = masked(text)  # before it is cut: half of a secret would not be known any more
         return safe if len(safe) <= MOST_CHARACTERS else f"{safe[:MOST_CHARACTERS]}…"
 
-    return {key: _texts(value, safe_and_short) for key, value in event.items()}
+    return {
+        key: value if key in _OUR_WORDS else _texts(value, safe_and_short)
+        for key, value in event.items()
+    }
 
 
 def _printable(
