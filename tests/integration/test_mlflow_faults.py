@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from steplogd.delivery.contract import Unavailable
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
+from steplogd.delivery.mlflow_errors import MAX_REASON
+from steplogd.delivery.secrets import without_secrets
 from tests.conftest import wait_until
 from tests.contract.trackers import (
     START_TS,
@@ -21,7 +24,7 @@ from tests.contract.trackers import (
     make_run,
 )
 from tests.mlflow_server import Server
-from tests.torture.proxy import ANSWERS, DRIP, FAULTS, HEADERS, LATE, LOST, Proxy, in_order
+from tests.torture.proxy import ANSWERS, DRIP, FAULTS, HEADERS, LATE, LOST, Proxy, in_order, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,13 +234,32 @@ def test_a_server_that_asks_for_time_gets_it(proxy: Proxy, tmp_path: Path, fault
     assert told.value.retry_after_seconds in (0, 1)
 
 
+OUTDATED = "outdated-secret." * 8
+QUOTING = "401 that quotes the token"
+
+
+def quote(said: str, kind: str) -> bytes:
+    """Return what MLflow, or a proxy, may answer to a wrong token."""
+    said = f"{said}Bearer {OUTDATED}"
+    own = json.dumps({"error_code": "UNAUTHENTICATED", "message": said})
+    return page("401 Unauthorized", own if kind == "application/json" else said, kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
+@pytest.mark.parametrize("said", ["bad token: ", "x" * 150, "x" * (MAX_REASON - 80)])
 def test_a_token_that_changes_is_taken_up(
-    proxy: Proxy, mlflow_server: MlflowStore, tmp_path: Path
+    proxy: Proxy,
+    mlflow_server: MlflowStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    kind: str,
 ) -> None:
-    """From its file, without a restart; and the old one is shown to nobody."""
+    """From its file, without a restart; and the old one is shown to nobody, no part of it."""
+    monkeypatch.setitem(ANSWERS, QUOTING, lambda: quote(said, kind))
     file = tmp_path / "token"
-    file.write_text("outdated-secret\n")
-    proxy.choose = lambda asked: None if b"Bearer current" in asked.content else "401"
+    file.write_text(f"{OUTDATED}\n")
+    proxy.choose = lambda asked: None if b"Bearer current" in asked.content else QUOTING
     backend, run = connect(proxy, tmp_path, token_file=str(file)), make_run()
 
     with pytest.raises(Unavailable, match=r"MLflow refuses us: .* token_file") as told:
@@ -245,7 +267,8 @@ def test_a_token_that_changes_is_taken_up(
     file.write_text("current\n")
     backend.open(run).send(NUMBERS)
 
-    assert "outdated-secret" not in str(told.value)
+    assert "outdated" not in str(told.value)
+    assert "outdated" not in without_secrets(f"what anybody says: {OUTDATED}")
     assert arrived(mlflow_server, run, NUMBERS)
 
 

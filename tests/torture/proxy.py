@@ -23,30 +23,31 @@ _READ_BYTES: Final = 64 * 1024
 _LOGIN: Final = "<html><form action=/login>Please log in</form></html>"
 
 
-def _page(status: str, body: str, *headers: str, kind: str = "text/html") -> bytes:
+def page(status: str, body: str, *headers: str, kind: str = "text/html") -> bytes:
+    """Return an answer, as it is sent."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "Connection: close", *headers, "", body]).encode()
 
 
 def _json(status: str, body: str, *headers: str) -> bytes:
-    return _page(status, body, *headers, kind="application/json")
+    return page(status, body, *headers, kind="application/json")
 
 
 ANSWERS: Final[dict[str, Callable[[], bytes]]] = {
-    "429 with seconds": lambda: _page("429 Too Many Requests", "", "Retry-After: 1"),
-    "429 with a date": lambda: _page(
+    "429 with seconds": lambda: page("429 Too Many Requests", "", "Retry-After: 1"),
+    "429 with a date": lambda: page(
         "429 Too Many Requests", "", f"Retry-After: {email.utils.formatdate(time.time() + 1)}"
     ),
     "500": lambda: _json("500 Internal Server Error", '{"error_code": "INTERNAL_ERROR"}'),
-    "502 with HTML": lambda: _page("502 Bad Gateway", "<html>502 Bad Gateway</html>"),
-    "503 with seconds": lambda: _page("503 Service Unavailable", "", "Retry-After: 1"),
-    "401": lambda: _page("401 Unauthorized", "<html>401</html>"),
-    "403": lambda: _page("403 Forbidden", "<html>403</html>"),
-    "404 with HTML": lambda: _page("404 Not Found", "default backend - 404"),
-    "a login page": lambda: _page("200 OK", _LOGIN),
-    "a redirect to a login page": lambda: _page("302 Found", "", "Location: /login"),
+    "502 with HTML": lambda: page("502 Bad Gateway", "<html>502 Bad Gateway</html>"),
+    "503 with seconds": lambda: page("503 Service Unavailable", "", "Retry-After: 1"),
+    "401": lambda: page("401 Unauthorized", "<html>401</html>"),
+    "403": lambda: page("403 Forbidden", "<html>403</html>"),
+    "404 with HTML": lambda: page("404 Not Found", "default backend - 404"),
+    "a login page": lambda: page("200 OK", _LOGIN),
+    "a redirect to a login page": lambda: page("302 Found", "", "Location: /login"),
     "truncated JSON": lambda: _json("200 OK", '{"run": {"info": {"run_'),
-    "an empty 200": lambda: _page("200 OK", ""),
+    "an empty 200": lambda: page("200 OK", ""),
     "an empty object": lambda: _json("200 OK", "{}"),
     "JSON of another shape": lambda: _json("200 OK", '{"run": {}, "runs": [{}], "login": true}'),
     "a list": lambda: _json("200 OK", "[]"),

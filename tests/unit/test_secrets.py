@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import deque
 
 import pytest
 
@@ -98,3 +99,14 @@ def test_megabytes_are_masked_in_no_time(word: str) -> None:
 def test_colons_before_a_user_are_no_part_of_a_host() -> None:
     """What stands in front of credentials goes with them."""
     assert without_secrets("at :me:pw@host:80") == "at host:80"
+
+
+def test_secret_that_changes_for_ever_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of late are known, and one that stays is known anew whenever it is read."""
+    monkeypatch.setattr(secrets, "_words", deque(maxlen=3))
+    for number in range(10):
+        secrets.keep_word("one that stays")
+        secrets.keep_word(f"t0ken-{number}")
+
+    assert len(secrets._words) == 3
+    assert without_secrets("t0ken-9, one that stays") == "…, …"

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from steplogd.delivery.contract import Unavailable
+from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
     from requests import Response
@@ -22,6 +23,9 @@ MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 """Who asks for more is asked again all the same: it may be a clock that is wrong."""
 
 _MAX_QUOTED: Final = 200
+_MOST_READ: Final = 64 * 1024
+"""Of an answer that is quoted: its beginning, and any token that may stand there."""
+
 _OURS: Final = "/api/2.0/"
 _API: Final = "/api/2.0/mlflow/"
 _TOO_LARGE: Final = 413
@@ -45,14 +49,13 @@ _MUST_HAVE: Final = {
 _OF_LISTS: Final = {"experiments", "runs", "metrics", "next_page_token"}
 
 
-def judge(response: Response, method: str, *, is_download: bool, token: str = "") -> None:
+def judge(response: Response, method: str, *, is_download: bool) -> None:
     """Let pass what MLflow said, be it yes or no.
 
     Args:
         response: The answer, read whole unless it is a download.
         method: What was asked, before any redirect.
         is_download: Whether a yes is a file, of any content.
-        token: What no text may show.
 
     Raises:
         Unavailable: It was not MLflow that answered, or it is in trouble.
@@ -61,19 +64,19 @@ def judge(response: Response, method: str, *, is_download: bool, token: str = ""
     if _OURS not in (asked.request.url or ""):
         return  # what MLflow asks for itself, and can do without
     if response.request.method != method or _OURS not in (response.request.url or ""):
-        raise _not_mlflows(response, "it led to another page", token)
+        raise _not_mlflows(response, "it led to another page")
     if response.ok:
         if not is_download:
-            _judge_yes(response, method, token)
+            _judge_yes(response, method)
         return
     error = _json_of(response)
     if response.status_code in _REFUSING and not _is_mlflows(error):
-        raise Unavailable(refused_us(_quoted(response, token)))
+        raise Unavailable(refused_us(_quoted(response)))
     is_final = response.status_code in _CLIENT_ERRORS and response.status_code not in _TRANSIENT
     if is_final and (_is_mlflows(error) or response.status_code == _TOO_LARGE):
         return
     raise Unavailable(
-        f"{_asked(response)} was answered with {_quoted(response, token)}",
+        f"{_asked(response)} was answered with {_quoted(response)}",
         retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), time.time()),
     )
 
@@ -100,24 +103,24 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
     return min(math.ceil(max(seconds, 0.0)), MAX_RETRY_AFTER_SECONDS)
 
 
-def _judge_yes(response: Response, method: str, token: str) -> None:
+def _judge_yes(response: Response, method: str) -> None:
     if method == "PUT":
         return  # an upload is answered with nothing at all: who uploads looks whether it is there
     answer = _json_of(response)
     if answer is None:
-        raise _not_mlflows(response, "it is no JSON object", token)
+        raise _not_mlflows(response, "it is no JSON object")
     call = response.request.path_url.partition("?")[0].partition(_API)[2]
     needed = _MUST_HAVE.get(call)
     if needed is not None and not answer.get(needed):
-        raise _not_mlflows(response, f"it has no {needed!r}", token)
+        raise _not_mlflows(response, f"it has no {needed!r}")
     is_list = call in _MUST_HAVE and needed is None
     if is_list and answer and not answer.keys() & _OF_LISTS:
-        raise _not_mlflows(response, "it is no list", token)
+        raise _not_mlflows(response, "it is no list")
 
 
-def _not_mlflows(response: Response, why: str, token: str) -> Unavailable:
+def _not_mlflows(response: Response, why: str) -> Unavailable:
     return Unavailable(
-        f"{_asked(response)} was answered with {_quoted(response, token)}, which is not MLflow's "
+        f"{_asked(response)} was answered with {_quoted(response)}, which is not MLflow's "
         f"answer: {why}. Is a proxy or a login page in between?"
     )
 
@@ -138,9 +141,9 @@ def _asked(response: Response) -> str:
     return (response.request.url or "").partition("?")[0]
 
 
-def _quoted(response: Response, token: str) -> str:
+def _quoted(response: Response) -> str:
     """Return the status and how the answer begins, on one line."""
-    text = " ".join(response.content[:_MAX_QUOTED].decode("utf-8", "replace").split())
-    text = text.replace(token, "…") if token else text
-    printable = "".join(c if c.isprintable() else "�" for c in text)
+    text = " ".join(response.content[:_MOST_READ].decode("utf-8", "replace").split())
+    quoted = without_secrets(text)[:_MAX_QUOTED]  # cut before, half of a secret would be shown
+    printable = "".join(c if c.isprintable() else "�" for c in quoted)
     return f"{response.status_code} {printable!r}" if printable else f"{response.status_code}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from steplogd.delivery.contract import BackendError, Refused, Unavailable
 from steplogd.delivery.mlflow_answers import refused_us
+from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,4 +91,5 @@ def _is_hopeless(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line and not line.startswith(_PREFACE)]
-    return (lines[0] if lines else type(error).__name__)[:MAX_REASON]
+    reason = lines[0] if lines else type(error).__name__
+    return without_secrets(reason)[:MAX_REASON]  # cut before, half of a secret would be shown

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steplogd.delivery.contract import Unavailable
 from steplogd.delivery.mlflow_answers import judge
 from steplogd.delivery.secret_file import secret_in
+from steplogd.delivery.secrets import keep_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ def _request(
     with _deadline(options.get("timeout") or _DEFAULT_TIMEOUT_SECONDS):
         response = session.request(method, url, stream=True, **options)
         _read(response)  # a file too: ours are small
-    judge(response, method, is_download=is_download, token=token)
+    judge(response, method, is_download=is_download)
     return response
 
 
@@ -96,7 +97,9 @@ def _token(file: Path | None) -> str:
     """Return the token as it is now: who changes the file restarts nothing."""
     if file is None:
         return ""
-    return secret_in(file, "token", _MAX_TOKEN_BYTES)
+    token = secret_in(file, "token", _MAX_TOKEN_BYTES)
+    keep_word(token)  # a server may quote what it was sent
+    return token
 
 
 def _read(response: Response) -> None:

@@ -6,6 +6,7 @@ import base64
 import functools
 import os
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
@@ -29,7 +30,11 @@ _NO_SECRETS: Final = ("_FILE", "_PATH", "_DIR")
 _LEAST_CHARACTERS: Final = 4
 """What is shorter occurs in any text, and hides nothing."""
 
+_MOST_WORDS: Final = 100
+"""So many secrets from files are known: a token that is changed every hour is one of many."""
+
 _known: set[str] = set()
+_words: deque[frozenset[str]] = deque(maxlen=_MOST_WORDS)
 
 
 def without_secrets(text: str) -> str:
@@ -44,7 +49,8 @@ def without_secrets(text: str) -> str:
 
 def masking() -> Callable[[str], str]:
     """Return what does so with texts that come at once: to look for secrets takes the longest."""
-    secrets = sorted({*_known, *_of_environment()}, key=len, reverse=True)
+    words = frozenset[str]().union(*_words.copy())
+    secrets = sorted({*_known, *words, *_of_environment()}, key=len, reverse=True)
 
     def masked(text: str) -> str:
         for secret in secrets:
@@ -74,8 +80,10 @@ def keep_secret(url: str) -> None:
 
 
 def keep_word(secret: str) -> None:
-    """Know from now on a secret that was read from a file."""
-    _known.update(_spellings((secret,)))
+    """Know a secret that was read from a file, until many others were."""
+    spellings = frozenset(_spellings((secret,)))
+    if spellings not in _words:
+        _words.append(spellings)
 
 
 def without_credentials(url: str) -> str:
