@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sqlite3
 import subprocess
@@ -12,64 +11,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplogd.delivery.contract import Unavailable
-from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
-from steplogd.delivery.mlflow_errors import MAX_REASON
-from steplogd.delivery.secrets import without_secrets
+from tests.behind_proxy import TIMEOUT_SECONDS, active, arrived, connect
 from tests.conftest import wait_until
 from tests.contract.trackers import (
     START_TS,
     MlflowStore,
-    expected_numbers,
     make_batch,
     make_run,
 )
 from tests.mlflow_server import Server
-from tests.torture.proxy import ANSWERS, DRIP, FAULTS, HEADERS, LATE, LOST, Proxy, in_order, page
+from tests.torture.proxy import ANSWERS, DRIP, FAULTS, HEADERS, LATE, LOST, Proxy, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from steplogd.delivery.contract import Observation, RunInfo
+    from steplogd.delivery.contract import RunInfo
 
 END_TS = START_TS + 60_000_000
 NUMBERS = make_batch([0.5, 1.5, 2.5])
 LONG_TEXT = make_batch(["x" * 7000], key="text", first=4)
 LARGE = make_batch(["x" * 5000] * 20, key="large", first=10)
-TIMEOUT_SECONDS = "3"
-
-
-@pytest.fixture
-def proxy(mlflow_server: MlflowStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Stand between us and a real server; nobody waits long for an answer."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT_SECONDS)
-    monkeypatch.setattr("steplogd.delivery.mlflow_transport.PATIENCE", 1)
-    with Proxy(mlflow_server.url) as proxy:
-        yield proxy
-
-
-def connect(proxy: Proxy, tmp_path: Path, **options: str) -> MlflowBackend:
-    return MlflowBackend(MlflowOptions(server_url=proxy.url, **options), tmp_path)
 
 
 def ended(run: RunInfo) -> RunInfo:
     return make_run(run.run_id, status="SUCCESS", end_ts=END_TS)
-
-
-def active(store: MlflowStore, run: RunInfo) -> list[str]:
-    """Return the ids of the MLflow runs that stand for a run."""
-    runs = store.runs(run.run_id)
-    return [one.info.run_id for one in runs if one.info.lifecycle_stage == "active"]
-
-
-def arrived(store: MlflowStore, run: RunInfo, batch: list[Observation]) -> bool:
-    """Tell whether MLflow has these numbers of a run, and no others."""
-    numbers: dict[tuple[str, int], list[tuple[int, float | str]]] = {}
-    (mlflow_id,) = active(store, run)
-    for name in store.client.get_run(mlflow_id).data.metrics:
-        for point in store.client.get_metric_history(mlflow_id, name):
-            numbers[name, point.step] = [(point.timestamp, point.value)]
-    return numbers == expected_numbers(batch)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -168,6 +134,24 @@ def test_a_create_that_comes_after_the_run_has_ended_leaves_no_second_run(
     assert arrived(mlflow_server, run, NUMBERS)
 
 
+def test_a_run_that_was_deleted_holds_up_the_opening_of_no_other(
+    proxy: Proxy, mlflow_server: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is looked whether a late create has made a second one of it."""
+    monkeypatch.setattr("steplogd.delivery.mlflow_runs.LOOK_AGAIN_SECONDS", 0.0)
+    deleted, other = make_run(), make_run()
+    backend = connect(proxy, tmp_path)
+    proxy.choose = in_order([LOST], "runs/create")
+    with pytest.raises(Unavailable):
+        backend.open(deleted)
+    (mlflow_id,) = active(mlflow_server, deleted)
+    mlflow_server.client.delete_run(mlflow_id)
+
+    backend.open(other).send(NUMBERS)
+
+    assert arrived(mlflow_server, other, NUMBERS)
+
+
 @pytest.mark.parametrize("call", ["runs/search", "experiments/get-by-name"])
 @pytest.mark.parametrize("fault", ["an empty object", "404 with HTML", "JSON of another shape"])
 def test_who_says_that_there_is_no_run_is_not_believed(
@@ -232,58 +216,6 @@ def test_a_server_that_asks_for_time_gets_it(proxy: Proxy, tmp_path: Path, fault
         session.send(NUMBERS)
 
     assert told.value.retry_after_seconds in (0, 1)
-
-
-OUTDATED = "outdated-secret." * 8
-QUOTING = "401 that quotes the token"
-
-
-def quote(said: str, kind: str) -> bytes:
-    """Return what MLflow, or a proxy, may answer to a wrong token."""
-    said = f"{said}Bearer {OUTDATED}"
-    own = json.dumps({"error_code": "UNAUTHENTICATED", "message": said})
-    return page("401 Unauthorized", own if kind == "application/json" else said, kind=kind)
-
-
-@pytest.mark.parametrize("kind", ["application/json", "text/html"])
-@pytest.mark.parametrize("said", ["bad token: ", "x" * 150, "x" * (MAX_REASON - 80)])
-def test_a_token_that_changes_is_taken_up(
-    proxy: Proxy,
-    mlflow_server: MlflowStore,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    said: str,
-    kind: str,
-) -> None:
-    """From its file, without a restart; and the old one is shown to nobody, no part of it."""
-    monkeypatch.setitem(ANSWERS, QUOTING, lambda: quote(said, kind))
-    file = tmp_path / "token"
-    file.write_text(f"{OUTDATED}\n")
-    proxy.choose = lambda asked: None if b"Bearer current" in asked.content else QUOTING
-    backend, run = connect(proxy, tmp_path, token_file=str(file)), make_run()
-
-    with pytest.raises(Unavailable, match=r"MLflow refuses us: .* token_file") as told:
-        backend.open(run)
-    file.write_text("current\n")
-    backend.open(run).send(NUMBERS)
-
-    assert "outdated" not in str(told.value)
-    assert "outdated" not in without_secrets(f"what anybody says: {OUTDATED}")
-    assert arrived(mlflow_server, run, NUMBERS)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"two words", b"\xff\xfe"])
-def test_a_token_file_that_holds_none_is_waited_for(
-    proxy: Proxy, tmp_path: Path, content: bytes | None
-) -> None:
-    """The reason names the file, and what is in it stays there."""
-    file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
-    backend = connect(proxy, tmp_path, token_file=str(file))
-
-    with pytest.raises(Unavailable, match=f"the token_file {file}"):
-        backend.open(make_run())
 
 
 def test_values_are_never_logged_in_the_background(
