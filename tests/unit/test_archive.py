@@ -13,7 +13,7 @@ import pytest
 from steplog.home import owner_mark, run_owner, spool_path
 from steplogd.clock import WallClock
 from steplogd.retention.archivist import Grown
-from steplogd.retention.writers import NotNow, locked
+from steplogd.retention.writers import NotNow, locked, writers_of
 from steplogd.store.archived import START, Archived
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database, StoreError, StoreUnusable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplogd.retention.archive import Place
+    from steplogd.retention.writers import Writers
     from steplogd.store.archived import ArchivedSpool
 
 
@@ -211,6 +212,46 @@ def test_a_spool_that_is_written_to_until_it_is_locked_stays(
         shelf.take()
 
     assert not shelf.archive.is_taken(PLACE)
+
+
+@pytest.mark.parametrize("then", ["it is folded", "a kill comes", "the store is told later"])
+def test_what_a_writer_without_the_lock_wrote_last_is_folded_before_its_new_spool(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """Its numbers go on there: read later, those of the archived spool would be taken for old."""
+    b = Scribe("b")
+    late = [b.line("open"), b.line("join"), b.track(step=STEPS)]
+    new = [b.track(step=STEPS + 1), b.line("leave")]
+
+    def go_on_and_look(fd: int) -> Writers:
+        with shelf.archive.path(PLACE).open("ab") as file:
+            file.write(b"".join(late))
+        append(shelf.home, "r", *new)
+        return writers_of(fd)
+
+    monkeypatch.setattr("steplogd.retention.archive.writers_of", go_on_and_look)
+    if then == "the store is told later":
+        with monkeypatch.context() as patch:
+            patch.setattr(Archived, "archive", failing)
+            with pytest.raises(StoreError):
+                shelf.take()
+        shelf.archivist.tell_again()
+    else:
+        shelf.take()
+    is_at_rest = shelf.line.is_at_rest("r")
+    if then == "a kill comes":
+        shelf.start()
+
+    assert shelf.fold() == all_steps(STEPS + 2)
+    assert not is_at_rest
+    assert shelf.row() == (shelf.archive.path(PLACE).stat().st_size, "resting")
+    with shelf.database.reading() as connection:
+        assert connection.execute("SELECT repeated, gaps FROM run").fetchall() == [(0, 0)]
+
+
+def failing(*_: object) -> None:
+    """Fail as a store that cannot be written."""
+    raise StoreError("full")
 
 
 def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> None:

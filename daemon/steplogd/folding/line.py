@@ -135,10 +135,12 @@ class Line:
         is_read = self.archived is not None and self.archived.is_unread(run_id)
         return not is_read and run_id not in self._open and run_id not in self._failed
 
-    def forget_spool(self, run_id: str) -> None:
+    def forget_spool(self, run_id: str, spool: ArchivedSpool) -> None:
         """Note that the store has a run's spool for archived: its next one begins at the start."""
         self.spools.forget(run_id)
         self._ended.take(run_id)
+        if self.archived and spool.state == "unread":
+            self.archived.take_up(run_id, spool)
         self.held.discard(run_id)
 
     def run(self, run_ids: Sequence[str]) -> Pass:

@@ -7,8 +7,10 @@ once, into `archive/`, and there it may be written to for a while. That is how n
    `LOCK_EX` without waiting, sees that all whole lines are folded (by size, and by the mark of the
    checkpoint), renames the spool to `archive/RUN.NUMBER.jsonl`, and frees the lock. Who had the
    lock keeps his spool; who opened it and waits for the lock finds that the name leads elsewhere by
-   then, and opens anew; who comes later makes a new spool. Where several users share the home, a
-   link tells whose the run is: else its name would be free for anybody.
+   then, and opens anew; who comes later makes a new spool. Who waited in vain, as the lock was held
+   for long, writes without it, and may go on in a new spool with numbers that follow: so what came
+   to the archived one is folded before anything of the new one is. Where several users share the
+   home, a link tells whose the run is: else its name would be free for anybody.
 2. Writers without a lock (`echo >>`) may have the file open. The kernel tells, by granting or
    refusing a lease, whether anybody has; if so, the file gets its old name back, unless there is a
    new spool by then. Not before the rename, as a lease keeps those who come from opening the file.
@@ -140,7 +142,7 @@ class Archive:
         """
         return {place.run_id: 0 for place in self.places()}
 
-    def take_out(self, run_id: str, number: int, offset: int, mark: bytes) -> int:
+    def take_out(self, run_id: str, number: int, offset: int, mark: bytes) -> tuple[int, bool]:
         """Rename a spool into the archive, if nobody writes it and all its lines are folded.
 
         Args:
@@ -150,7 +152,9 @@ class Archive:
             mark: What it is known by at that place; empty if that is not known.
 
         Returns:
-            Its size in bytes, up to where it was looked at.
+            Its size in bytes, up to where it was looked at; and whether it has grown since: who
+            did not get the lock in time, as we held it for long, may have written without it. Who
+            does so later than this sees that the name leads elsewhere, and writes it there, too.
 
         Raises:
             NotNow: It has to stay.
@@ -172,7 +176,7 @@ class Archive:
                 source.rename(self.path(place))
             if writers_of(fd) == "somebody" and self.put_back(place):
                 raise NotNow("somebody has it open to write to it")
-        return size
+            return size, os.fstat(fd).st_size != size
 
     def put_back(self, place: Place) -> bool:
         """Give an archived spool its old name again; False where that is taken by a new one.

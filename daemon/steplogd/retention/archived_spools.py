@@ -89,9 +89,12 @@ class ArchivedSpools:
             StoreError: The store cannot be read now.
         """
         # As it is now: what somebody else has seen of it may have been folded since.
-        spool = self._archived.known([run_id])[run_id, number]
+        self.take_up(run_id, self._archived.known([run_id])[run_id, number])
+
+    def take_up(self, run_id: str, spool: ArchivedSpool) -> None:
+        """Have the rest of an archived spool be folded, before anything that follows it."""
         waiting = self._unread.setdefault(run_id, [])
-        if all(other.spool.number != number for other in waiting):
+        if all(other.spool.number != spool.number for other in waiting):
             waiting.append(Unread(spool))
             waiting.sort(key=lambda other: other.spool.number)
 

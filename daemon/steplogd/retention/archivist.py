@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from steplogd.core.retention import Action
     from steplogd.folding.line import Line
     from steplogd.retention.archive import Archive
-    from steplogd.store.archived import Archived, FinishedRun
+    from steplogd.store.archived import Archived, FinishedRun, State
 
 REST_SECONDS: Final = 60.0
 """How long an archived spool lies as it was, though nobody has it open: somebody may just have been
@@ -81,13 +81,14 @@ class Archivist:
             raise NotNow("the run goes on")
         place = self._free_place(run)
         try:
-            size = self._archive.take_out(run.run_id, place.number, run.offset, run.mark)
+            size, has_grown = self._archive.take_out(run.run_id, place.number, run.offset, run.mark)
         except FileNotFoundError:
             if not self._folder.is_dir():
                 raise
             self._archived.note_absent(run.run_no)
             return 0
-        spool = ArchivedSpool(place.number, run.offset, run.mark, size, "resting")
+        state: State = "unread" if has_grown else "resting"
+        spool = ArchivedSpool(place.number, run.offset, run.mark, size, state)
         try:
             self._archived.archive(run.run_no, spool)
         except StoreError:
@@ -95,14 +96,14 @@ class Archivist:
                 self._line.held.add(run.run_id)
                 self._untold[run.run_id] = run.run_no, spool
             raise
-        self._line.forget_spool(run.run_id)
+        self._line.forget_spool(run.run_id, spool)
         return size
 
     def tell_again(self) -> None:
         """Tell the store what it could not be told; raises StoreError when it still cannot be."""
         for run_id, (run_no, spool) in list(self._untold.items()):
             self._archived.archive(run_no, spool)
-            self._line.forget_spool(run_id)
+            self._line.forget_spool(run_id, spool)
             del self._untold[run_id]
 
     def finish(

@@ -207,6 +207,7 @@ class Retention:
         finally:
             self._took_seconds += time.monotonic() - began
         self._budget.note_archived(size)
+        self._follower.mark([run.run_id])  # something may have come to it just then
         return True
 
     async def _quietly(self, function: Callable[[], R]) -> R:
