@@ -270,6 +270,26 @@ def test_an_archived_spool_with_a_late_line_is_not_finished(shelf: Shelf) -> Non
     assert shelf.archivist.finish(run_no, PLACE, spool, "keep", 0.0, lambda: None) is None
 
 
+def test_a_line_that_comes_while_it_is_asked_who_writes_is_folded_first(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By somebody who then closes it, and whom the kernel does not name any more."""
+    shelf.take()
+    writers = shelf.archive.writers
+
+    def write_and_look(place: Place) -> Writers:
+        with shelf.archive.path(place).open("ab") as late:
+            late.write(line("track", step=STEPS, values={"x": 1}))
+        return writers(place)
+
+    monkeypatch.setattr(shelf.archive, "writers", write_and_look)
+    with pytest.raises(Grown):
+        shelf.remove()
+    shelf.line.look_again("r", 1)
+
+    assert shelf.fold() == all_steps(STEPS + 1)
+
+
 def test_a_run_is_everywhere_when_every_backend_has_acknowledged_all(shelf: Shelf) -> None:
     """Its observations, its own state, and dead letters that somebody wants to be sent again."""
     cursors = Cursors(shelf.database)

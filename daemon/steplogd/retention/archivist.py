@@ -146,6 +146,9 @@ class Archivist:
             size = self._archive.compress(place, spool.size, may_go_on)
             self._archived.settle(run_no, replace(spool, state="compressed", size=size))
             return Done(action, spool.size, size)
+        # Who had it open until just now may have written to it after it was looked at.
+        if (status := self._archive.status(place)) and status.st_size != spool.size:
+            raise Grown
         self._remove(run_no, place, spool)
         return Done(action, spool.size, 0)
 
