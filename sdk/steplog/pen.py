@@ -176,11 +176,14 @@ class Pen:
     def greet(self, file: int, room: Room, before: type[KnownEvent]) -> None:
         """Write what must stand in the spool before anything else of this writer."""
         while self.greeting:
-            greeting = self.greeting[0]
-            names = greeting.__struct_fields__
-            fields = {name: getattr(greeting, name) for name in names if name not in _OF_ALL}
-            self.write(file, room, type(greeting), fields, before)
+            self.say(file, room, self.greeting[0], before)
             self.greeting.pop(0)
+
+    def say(self, file: int, room: Room, event: KnownEvent, before: type[KnownEvent]) -> None:
+        """Write an event of a greeting under the next number."""
+        names = event.__struct_fields__
+        fields = {name: getattr(event, name) for name in names if name not in _OF_ALL}
+        self.write(file, room, type(event), fields, before)
 
     def write(
         self,

@@ -158,7 +158,10 @@ class Writer:
         try:
             pen = self._take_pen()
             if pen is not None:
+                first, greeting = pen.n, pen.greeting.copy()
                 self._get_ready(pen, Join)
+                if self._is_astray():
+                    self._greet_again(pen, first, greeting, Join)
                 pen.put_back()
         except Exception as error:  # noqa: BLE001  # tried again before the next event
             self._put_back(error, pen)
@@ -223,9 +226,11 @@ class Writer:
         try:
             if is_deleted(self._file) or self._is_astray():  # `track` itself has no time to ask
                 self._shut(pen)
+            first, greeting = pen.n, pen.greeting.copy()
             self._get_ready(pen, kind)
             pen.write(self._file, self._room, kind, fields)
             if self._is_astray():
+                self._greet_again(pen, first, greeting, kind)
                 self._write_again(pen, kind, fields)
         except OSError as error:
             if error.errno == errno.EBADF:
@@ -241,12 +246,30 @@ class Writer:
         elif self._stays and not self._lost:
             pen.fd = self._file
 
-    def _write_again(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
-        """Write to the new spool what came late to the one that was taken away."""
+    def _greet_again(
+        self, pen: Pen, first: int, greeting: list[KnownEvent], kind: type[KnownEvent]
+    ) -> None:
+        """Begin the new spool with what came late to the one that was taken away.
+
+        Args:
+            pen: The pen, in hand.
+            first: The number of the first event of the greeting.
+            greeting: It.
+            kind: Of the event that it stands before.
+        """
         self._shut(pen)
-        self._get_ready(pen, kind)
+        self._open()
+        n, pen.n = pen.n, first  # under one number it counts once, should both be read
+        try:
+            for event in greeting:
+                pen.say(self._file, self._room, event, kind)
+        finally:
+            pen.n = n
+
+    def _write_again(self, pen: Pen, kind: type[KnownEvent], fields: dict[str, Any]) -> None:
+        """Write the last event to the new spool, too, under its number."""
         n = pen.n
-        pen.n = n - 1  # under one number it counts once, should both be read
+        pen.n = n - 1
         try:
             pen.write(self._file, self._room, kind, fields)
         finally:
@@ -264,10 +287,7 @@ class Writer:
 
     def _get_ready(self, pen: Pen, kind: type[KnownEvent]) -> None:
         """Open the spool, and write what must stand in it before an event of this kind."""
-        if self._file == CLOSED:
-            self._file, self._stays = open_spool_and_look(self.home, self.run_id)
-            self._room = Room()
-            self._on_open()
+        self._open()
         self._is_untouched_copy = False
         pen.greet(self._file, self._room, kind)
         lost = self._lost
@@ -276,6 +296,12 @@ class Writer:
             pen.write(self._file, self._room, Lost, told, kind)
             with self._tally:
                 self._lost -= lost
+
+    def _open(self) -> None:
+        if self._file == CLOSED:
+            self._file, self._stays = open_spool_and_look(self.home, self.run_id)
+            self._room = Room()
+            self._on_open()
 
     def _shut(self, pen: Pen) -> None:
         file, self._file, pen.fd = self._file, CLOSED, CLOSED

@@ -283,3 +283,30 @@ def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
         (2, 1),
         (3, 2),
     ]
+
+
+@pytest.mark.parametrize("has_joined", [True, False])
+def test_a_greeting_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
+    home: Path, locked: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, has_joined: bool
+) -> None:
+    """Or nobody would know who is in the run; each line of it stands there under its own number."""
+    (path, daemon), away = locked, home / "away"
+    writer = Writer(home, "r", lambda: None)
+    write = spool.write_line
+
+    def write_late(fd: int, line: bytes) -> None:
+        if not away.exists():
+            path.rename(away)
+        write(fd, line)
+
+    monkeypatch.setattr("steplog.pen.write_line", write_late)
+    if has_joined:
+        writer.join("tag", {"lr": 0.1}, {})
+    writer.track("main", 1, {"a": 1})
+    writer.track("main", 2, {"a": 1})
+    writer.close()
+    os.close(daemon)
+
+    told = [json.loads(one) for one in path.read_bytes().splitlines()]
+    kinds = ["open", "join", "track", "track"] if has_joined else ["open", "track", "track"]
+    assert [(one["t"], one["n"]) for one in told] == list(zip(kinds, range(4), strict=False))
