@@ -54,8 +54,12 @@ def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
     for page, known in pages(archive.places(), archived):
         # As it was before as it is compressed: where there are both, that is the whole one.
         for place in sorted(page, key=lambda place: place.is_compressed):
-            spool = known.get((place.run_id, place.number)) or _adopted(archive, archived, place)
-            if spool is None or not _is_unread(archive, archived, place, spool):
+            key = place.run_id, place.number
+            spool = known.get(key) or _adopted(archive, archived, place)
+            if spool is None:
+                continue
+            known[key] = spool
+            if not _is_unread(archive, archived, place, spool):
                 continue
             waiting = unread.setdefault(place.run_id, [])
             if all(other.spool.number != place.number for other in waiting):
