@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-from tests.shelf import PLACE, Shelf, all_steps
+import pytest
+
+from tests.lines import line
+from tests.shelf import PLACE, STEPS, Shelf, all_steps
 
 
 def keep_copy(shelf: Shelf) -> None:
@@ -43,3 +46,21 @@ def test_one_that_lies_there_twice_and_is_not_known_counts_once(shelf: Shelf) ->
 
     assert shelf.fold() == all_steps()
     assert shelf.row() == (size, "resting")
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_late_line_of_one_that_was_compressed_since_is_folded(shelf: Shelf, starts: int) -> None:
+    """The store has it for one that rests without it; and what is unread stays so over a kill."""
+    shelf.take()
+    keep_copy(shelf)
+    with shelf.archive.path(PLACE).open("ab") as late:
+        late.write(line("track", step=STEPS, values={"x": 1}))
+    shelf.line.look_again("r", 1)
+    shelf.fold()
+    size = compress(shelf)
+    cut_power(shelf)
+    for _ in range(starts - 1):
+        shelf.start()
+
+    assert shelf.fold() == all_steps(STEPS + 1)
+    assert shelf.row() == (size, "compressed")

@@ -6,7 +6,8 @@ What is archived and what the store knows of it differ in these ways, each of wh
   checkpoint: it was renamed, and the store is told so now;
 * one that has its old name as well: it was about to be put back, and is;
 * any other that the store does not know: the store is a new one, and it is folded from its start;
-* one that the store knows, and that is not there: it was compressed, or put back, or removed;
+* one that the store knows, and that is not there: it was compressed, or put back, or removed; a
+  compressed one is read on, as the disk may have forgotten what was folded of it last;
 * one that the store has for compressed or removed, and that is there as it was: the disk has
   forgotten that, as after a power cut, and it is done again. So it is with one that is there
   compressed and that the store has for removed, which it notes just before that is done.
@@ -108,10 +109,10 @@ def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpoo
 def _is_unread(archive: Archive, archived: Archived, place: Place, spool: ArchivedSpool) -> bool:
     if spool.state == "unread":
         return True
-    status = None if place.is_compressed else archive.status(place)
+    if place.is_compressed:
+        return _is_unread_compressed(archive, archived, place, spool)
+    status = archive.status(place)
     if status is None:
-        if place.is_compressed and spool.state == "removed":
-            _recover_compressed(archive, archived, place, spool)
         return False
     if spool.state != "resting":
         run_no, _, _ = archived.checkpoint(place.run_id)
@@ -119,14 +120,23 @@ def _is_unread(archive: Archive, archived: Archived, place: Place, spool: Archiv
     return bool(status.st_size != spool.size)
 
 
-def _recover_compressed(
+def _is_unread_compressed(
     archive: Archive, archived: Archived, place: Place, spool: ArchivedSpool
-) -> None:
-    """Note that one is there compressed, and not removed; unless it is there as it was, too."""
+) -> bool:
+    """Note that one is there compressed, and does not rest, nor is removed.
+
+    Unless it is there as it was, too. If it rested, the disk may have forgotten what was folded of
+    it last: to know how much that is, it is read on.
+    """
     compressed = archive.status(place)
-    if compressed and not archive.status(place._replace(is_compressed=False)):
-        run_no, _, _ = archived.checkpoint(place.run_id)
+    if not compressed or archive.status(place._replace(is_compressed=False)):
+        return False
+    run_no, _, _ = archived.checkpoint(place.run_id)
+    if spool.state == "removed":
         archived.settle(run_no, replace(spool, state="compressed", size=compressed.st_size))
+    elif spool.state == "resting":
+        archived.settle(run_no, replace(spool, state="unread"))
+    return spool.state == "resting"
 
 
 def recover_absent(
