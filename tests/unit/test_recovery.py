@@ -50,11 +50,12 @@ def test_a_rename_that_the_disk_has_forgotten_is_undone_in_the_store(shelf: Shel
     assert [run.run_id for run in shelf.finished()] == ["r"]
 
 
-def test_a_spool_with_both_names_keeps_the_old_one(shelf: Shelf) -> None:
-    """A kill came while it was put back."""
+@pytest.mark.parametrize("is_store_lost", [False, True])
+def test_a_spool_with_both_names_keeps_the_old_one(shelf: Shelf, is_store_lost: bool) -> None:
+    """A kill came while it was put back; it is no further spool of its run for a new store."""
     (shelf.home / "archive").mkdir()
     os.link(spool_path(shelf.home, "r"), shelf.archive.path(PLACE))
-    shelf.start()
+    shelf.lose_store() if is_store_lost else shelf.start()
 
     assert shelf.fold() == all_steps()
     assert list(shelf.archive.places()) == []

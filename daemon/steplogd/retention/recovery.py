@@ -89,10 +89,10 @@ def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpoo
     """
     run_no, offset, mark = archived.checkpoint(place.run_id)
     unread = ArchivedSpool(place.number, 0, b"", 0, "unread")
-    if not offset:
-        return unread
     if archive.is_put_back(place):
         return None
+    if not offset:
+        return unread
     try:
         if not mark or not archive.is_known_by(place, offset, mark):
             return unread
