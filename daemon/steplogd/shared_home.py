@@ -110,7 +110,8 @@ def troubles(home: Path, *, is_serving: bool = False) -> Iterator[str]:
         elif status.st_uid != owner:
             yield (
                 f"{folder} belongs to the user with id {status.st_uid}, who could take it away "
-                f"from all others: give it to the owner of the home, with id {owner}."
+                f"from all others, and the home to the one with id {owner}: give both to the user "
+                f"whom steplogd runs as."
             )
 
 

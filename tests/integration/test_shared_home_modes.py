@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     ("spoil", "advice"),
     [
         ("mkdir home; chown 61003 home", "run steplogd as that user"),
-        ("mkdir -p home/spool; chown 61001 home; chown 61003 home/spool", "give it to the owner"),
+        ("mkdir -p home/spool; chown 61001 home; chown 61003 home/spool", "give both to the user"),
         ("mkdir home; ln -s /tmp home/spool; chown 61001 home", "is no folder"),
         ("chmod 700 .", "chmod o+x"),
         ("chmod 777 .", "chmod o-w"),

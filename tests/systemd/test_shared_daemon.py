@@ -157,6 +157,25 @@ def test_a_full_disk_costs_neither_task_nor_daemon(bare: Box) -> None:
     bare.does("umount", HOME)
 
 
+def test_a_home_that_is_anothers_is_refused_and_stays_as_it_is(bare: Box) -> None:
+    """As on a new disk that data was copied to: users' spools stay theirs; whose it is, is said."""
+    tracks(bare, "owned")
+    bare.does("systemctl", "stop", UNIT)
+    bare.does("chown", "root:root", HOME)
+
+    bare.runs("systemctl", "start", UNIT)
+    status = bare.shows(UNIT, "ExecMainStatus")
+    owners = [bare.does("stat", "-c", "%U", path) for path in (HOME, f"{HOME}/spool/owned.jsonl")]
+    bare.does("chown", "steplog:steplog", HOME)
+    bare.does("systemctl", "start", UNIT)
+    drains(bare)
+
+    assert status == "78"
+    assert owners == ["root\n", "alice\n"]
+    assert f"The home {HOME} belongs to the user with id 0" in bare.does("journalctl", "-u", UNIT)
+    assert len(losses(bare, "owned")) == 10
+
+
 def test_a_bad_configuration_is_not_tried_again(bare: Box) -> None:
     """It waits for a person, and says what is wrong."""
     bare.writes(CONFIG, "grace_second = 1\n")

@@ -66,7 +66,8 @@ def test_servers_and_what_lies_in_the_home_open_no_folder(uri: str, config: Path
 
     unit = preparing.shared_texts(SHARED, str(config))[SHARED.path]
 
-    assert unit.count("ReadWritePaths=") == 1
+    assert "\nReadWritePaths=/data/steplog\n" in unit
+    assert unit.count("ReadWritePaths=") == 2
 
 
 @pytest.mark.parametrize(

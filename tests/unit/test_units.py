@@ -24,7 +24,7 @@ MOST_EXPOSURE = 1.5
 DIFFERENT = {
     *("Description", "After", "ExecStart", "User", "Group", "Environment", "EnvironmentFile"),
     *("RuntimeDirectory", "RuntimeDirectoryMode", "LoadCredential", "WantedBy"),
-    *("AmbientCapabilities", "CapabilityBoundingSet"),
+    *("AmbientCapabilities", "CapabilityBoundingSet", "RequiresMountsFor"),
 }
 """What each unit says in its own way; that a hardening is left out is said beside it."""
 
