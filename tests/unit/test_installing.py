@@ -98,8 +98,8 @@ def test_a_changed_unit_restarts_the_daemon() -> None:
 
     assert commands(steps) == [
         "systemctl daemon-reload",
-        "systemctl restart steplogd@alice.service",
         "systemctl try-restart steplogd@bob.service",
+        "systemctl restart steplogd@alice.service",
     ]
 
 

@@ -101,10 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         say_plan(steps)
         return 0
-    for step in steps:
-        say(str(step))
-        _carry_out(kind, step)
+    failures = _carry_out_all(kind, steps)
     _tell(kind, arguments.config)
+    if failures:
+        raise InstallError("; ".join(failures))
     return 0
 
 
@@ -145,6 +145,21 @@ def _keep_what_was_given(arguments: argparse.Namespace, kind: Kind, found: Found
     if earlier.home and not os.environ.get("STEPLOG_HOME"):
         os.environ["STEPLOG_HOME"] = earlier.home
         say(f"keeps STEPLOG_HOME={earlier.home} from {kind.path}: set another one to change it")
+
+
+def _carry_out_all(kind: Kind, steps: list[Step]) -> list[str]:
+    """Carry out a plan; return what failed of that which holds up nothing else."""
+    failures = []
+    for step in steps:
+        say(str(step))
+        try:
+            _carry_out(kind, step)
+        except InstallError as error:
+            if not (isinstance(step, Call) and step.is_apart):
+                raise
+            failures.append(str(error))
+            say(f"  {error}")
+    return failures
 
 
 def _carry_out(kind: Kind, step: Step) -> None:

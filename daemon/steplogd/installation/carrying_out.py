@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _BOOTED: Final = Path("/run/systemd/system")
 _FILE_MODE: Final = 0o644
+_STARTED_AT: Final = "%a %Y-%m-%d %H:%M:%S UTC"
+"""How systemd writes a time in that zone; only newer ones have --timestamp=unix."""
 
 
 def look(kind: Kind) -> Found:
@@ -30,7 +33,10 @@ def look(kind: Kind) -> Found:
     paths = [path for path in asked if path is not None and path.exists()]
     texts = {path: path.read_text("utf-8", "replace") for path in paths}
     state, is_enabled = _state(kind)
-    return Found(texts, state, is_enabled, tuple(_others(kind)))
+    others = tuple(_others(kind))
+    outdated = frozenset(_outdated(kind, (kind.unit, *others)))
+    is_reload_needed = property_of(kind, "NeedDaemonReload") == "yes"
+    return Found(texts, state, is_enabled, others, outdated, is_reload_needed)
 
 
 def refuse_where_impossible(kind: Kind) -> None:
@@ -67,9 +73,15 @@ def carry_out(step: Step) -> None:
             _call(step.words)
 
 
-def property_of(kind: Kind, name: str) -> str:
-    """Return a property of the service, as `systemctl show` prints it; "" where nobody knows."""
-    return _output(kind.systemctl("show", "--value", "--property", name, kind.unit))
+def property_of(kind: Kind, name: str, unit: str = "") -> str:
+    """Return a property of the service, as `systemctl show` prints it; "" where nobody knows.
+
+    Args:
+        kind: The service.
+        name: The property.
+        unit: Another service of its manager.
+    """
+    return _output(kind.systemctl("show", "--value", "--property", name, unit or kind.unit))
 
 
 def _find_user_manager(kind: Kind) -> None:
@@ -101,6 +113,17 @@ def _others(kind: Kind) -> Iterable[str]:
     yield from sorted((links | running) - {kind.unit})
 
 
+def _outdated(kind: Kind, units: Iterable[str]) -> Iterable[str]:
+    """Name the services whose process was started before their files were written."""
+    written = max((path.stat().st_mtime for path in kind.written if path.exists()), default=0.0)
+    for unit in units:
+        with contextlib.suppress(ValueError):  # it never had a process
+            at = property_of(kind, "ExecMainStartTimestamp", unit)
+            started = datetime.strptime(at, _STARTED_AT).replace(tzinfo=UTC)
+            if int(written) > started.timestamp():  # which is in whole seconds
+                yield unit
+
+
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
@@ -120,7 +143,8 @@ def _call(words: tuple[str, ...]) -> None:
 
 
 def _output(words: tuple[str, ...]) -> str:
+    zone = {**os.environ, "TZ": "UTC"}
     with contextlib.suppress(OSError):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, env=zone, capture_output=True, text=True, check=False)
         return done.stdout.strip()
     return ""

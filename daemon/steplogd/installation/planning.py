@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from steplog.errors import SteplogError
 from steplogd.installation.units import MARK
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplogd.installation.kinds import Kind
+
+
+_AT_REST: Final = ("inactive", "failed", "unknown")
+"""States without a process, so that a start can join none that has the old files."""
 
 
 class InstallError(SteplogError):
@@ -44,9 +48,15 @@ class Remove:
 
 @dataclass(frozen=True)
 class Call:
-    """Run a command to its end."""
+    """Run a command to its end.
+
+    Attributes:
+        words: The command.
+        is_apart: Whether all else is done where it fails, too: it is for another one's daemon.
+    """
 
     words: tuple[str, ...]
+    is_apart: bool = False
 
     def __str__(self) -> str:
         """Say it to a person."""
@@ -65,12 +75,17 @@ class Found:
         state: The service's, as `systemctl is-active` prints it.
         is_enabled: Whether it starts by itself.
         others: Other services that the unit's file is for, too.
+        outdated: Those of all these services whose process is older than their files: what was to
+            start it anew was interrupted, or failed.
+        is_reload_needed: Whether systemd has not read the unit's file as it is.
     """
 
     texts: Mapping[Path, str]
     state: str = "inactive"
     is_enabled: bool = False
     others: tuple[str, ...] = ()
+    outdated: frozenset[str] = frozenset()
+    is_reload_needed: bool = False
 
 
 def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Found) -> list[Step]:
@@ -92,16 +107,20 @@ def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Foun
     changed = [path for path, text in texts.items() if found.texts.get(path) != text]
     steps += [Write(path, texts[path]) for path in changed]
     steps += map(Call, kind.applied)
-    if not kind.unit_files.isdisjoint(changed):
+    if found.is_reload_needed or not kind.unit_files.isdisjoint(changed):
         steps.append(Call(kind.systemctl("daemon-reload")))
     if not found.is_enabled:
         steps.append(Call(kind.systemctl("enable", kind.unit)))
-    if found.state != "active":
-        steps.append(Call(kind.systemctl("start", kind.unit)))
-    elif changed:
+    outdated = {kind.unit, *found.others} if changed else found.outdated
+    steps += [
+        Call(kind.systemctl("try-restart", other), is_apart=True)
+        for other in found.others
+        if other in outdated
+    ]
+    if kind.unit in outdated and found.state not in _AT_REST:
         steps.append(Call(kind.systemctl("restart", kind.unit)))
-    if changed:
-        steps += [Call(kind.systemctl("try-restart", other)) for other in found.others]
+    elif found.state != "active":
+        steps.append(Call(kind.systemctl("start", kind.unit)))
     return steps
 
 
