@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steplogd.installation.kinds import Kind
 
 _SIMPLE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CHECK_SECONDS: Final = 60.0  # a tracker's package may come over a slow network
 _ELSEWHERE: Final = (
     "install it where all can use it: python3 -m venv /opt/steplog, then "
     "/opt/steplog/bin/pip install 'steplog[mlflow]', and /opt/steplog/bin/steplogd install"
@@ -114,23 +115,42 @@ def texts_of_user(kind: Kind, user: str) -> dict[Path, str]:
     """
     person = _person(user)
     _refuse_hidden(kind, _places())
-    environment = {"HOME": person.pw_dir, "USER": user, "PATH": os.defpath}
-    checked = subprocess.run(
-        [*program(), "check"],
-        user=person.pw_uid,
-        group=person.pw_gid,
-        extra_groups=os.getgrouplist(user, person.pw_gid),
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if checked.returncode:
-        raise ConfigError(checked.stderr.strip().removeprefix("steplogd: "))
+    _have_him_check(person)
     texts = {kind.path: filled_in(template(kind.template), program())}
     texts |= {file: template(name) for file, name in kind.files.items()}
     return {file: marked(text, _version()) for file, text in texts.items()}
+
+
+def _have_him_check(person: pwd.struct_passwd) -> None:
+    """Have a user check his configuration, without anything of root's at hand.
+
+    What runs is his: on root's terminal it could type, and none of his own packages is needed.
+    """
+    environment = {"HOME": person.pw_dir, "USER": person.pw_name, "PATH": os.defpath}
+    try:
+        checked = subprocess.run(
+            [*program(), "check"],
+            user=person.pw_uid,
+            group=person.pw_gid,
+            extra_groups=os.getgrouplist(person.pw_name, person.pw_gid),
+            env={**environment, "PYTHONNOUSERSITE": "1"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            timeout=_CHECK_SECONDS,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InstallError(
+            f"{person.pw_name} cannot check his configuration within {_CHECK_SECONDS:g} s: see, as "
+            f"that user, where `{' '.join(program())} check` hangs"
+        ) from None
+    if checked.returncode:
+        raise ConfigError(checked.stderr.strip().removeprefix("steplogd: "))
 
 
 def _refuse_unshared(path: Path, config: Config) -> None:
