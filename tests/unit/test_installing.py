@@ -378,7 +378,7 @@ def test_it_finds_what_it_wrote(person: Path) -> None:
     ("words", "says"),
     [
         (["--for", "nobody-here"], "there is no user 'nobody-here'"),
-        (["--for", "a b"], "cannot be the name of a unit"),
+        (["--for", "a b"], "cannot be in the name of a unit"),
         (["--for", "root", "--config", "x"], "each user has ~/.config/steplog for his own"),
     ],
 )

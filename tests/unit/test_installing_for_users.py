@@ -10,6 +10,7 @@ import pytest
 from steplogd.config import ConfigError
 from steplogd.installation import kinds, preparing
 from steplogd.installation.planning import InstallError
+from tests.daemon import steplogd
 
 PROBE = """
 import os, sys
@@ -55,5 +56,15 @@ def test_a_users_check_that_hangs_is_given_up(
     monkeypatch.setattr(preparing, "program", lambda: program)
     monkeypatch.setattr(preparing, "_CHECK_SECONDS", 0.1)
 
-    with pytest.raises(InstallError, match="root cannot check his configuration within 0.1 s"):
+    with pytest.raises(InstallError, match=r"root cannot check his configuration within 0\.1 s"):
         preparing.texts_of_user(kind, "root")
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+@pytest.mark.parametrize("name", ["", "a b", "../x", "%i", "-x"])
+def test_a_name_that_is_no_users_means_no_other_service(command: str, name: str) -> None:
+    """Least of all that of the machine, as a variable that a script did not set would."""
+    told = steplogd(command, "--dry-run", f"--for={name}")
+
+    assert (told.returncode, told.stdout) == (1, "")
+    assert f"{name!r} cannot be in the name of a unit" in told.stderr

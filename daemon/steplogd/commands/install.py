@@ -23,6 +23,7 @@ from steplogd.installation.planning import Call, InstallError, plan_install
 from steplogd.installation.preparing import (
     own_texts,
     program,
+    refuse_odd_name,
     shared_config,
     shared_texts,
     texts_of_user,
@@ -84,12 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: The configuration is wrong; nothing was done.
     """
     kind = chosen_kind(arguments)
-    if arguments.person and arguments.config:
+    if arguments.person is not None and arguments.config:
         raise InstallError("--config is not for --for: each user has ~/.config/steplog for his own")
     if not arguments.dry_run:
         refuse_where_impossible(kind)
     found = look(kind)
-    if arguments.person:
+    if arguments.person is not None:
         texts = texts_of_user(kind, arguments.person)
     else:
         _keep_what_was_given(arguments, kind, found)
@@ -109,8 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def chosen_kind(arguments: argparse.Namespace) -> Kind:
-    """Return the service that the options name; without any, the one that suits who asks."""
-    if arguments.person:
+    """Return the service that the options name; without any, the one that suits who asks.
+
+    Raises:
+        InstallError: The name of a user is none.
+    """
+    if arguments.person is not None:
+        refuse_odd_name(arguments.person)
         return kinds.of_user(arguments.person)
     if arguments.system or (os.geteuid() == 0 and not arguments.user):
         return kinds.shared()

@@ -182,9 +182,21 @@ def _places() -> list[Path]:
     return [python, package, python.resolve(), package.resolve(), Path(sys.base_prefix)]
 
 
-def _person(user: str) -> pwd.struct_passwd:
+def refuse_odd_name(user: str) -> None:
+    """Refuse a user's name that is none, or that would be another unit's, or no unit's.
+
+    Raises:
+        InstallError: The text says what to do instead.
+    """
     if not _SIMPLE_NAME.fullmatch(user):
-        raise InstallError(f"{user!r} cannot be the name of a unit; install it as that user")
+        raise InstallError(
+            f"{user!r} cannot be in the name of a unit: name a user, or run it as that user without "
+            "--for"
+        )
+
+
+def _person(user: str) -> pwd.struct_passwd:
+    refuse_odd_name(user)
     try:
         return pwd.getpwnam(user)
     except KeyError:
