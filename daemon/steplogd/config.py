@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -28,10 +29,23 @@ T = TypeVar("T")
 ENTRY_POINT_GROUP: Final = "steplog.backends"
 _COMMON_BACKEND_KEYS: Final = ("type", "name")
 _KEEP_ALL: Final = Policy()
+_LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP))
+"""Rights, and what stands in the way: a disk gets over neither."""
+
+_MISTAKES: Final = (ValueError, TypeError, SystemExit)
+"""What a backend raises that does not like its options; all else may be its machine's trouble."""
 
 
 class ConfigError(Exception):
     """The configuration is wrong; the text says what, where, and what would be right."""
+
+
+class NotNow(ConfigError):
+    """It cannot be told now whether it is right: what failed may work in a moment.
+
+    A file system that does not answer, say, or a package that is being replaced. A daemon that
+    starts tries again; for all others it is as good as wrong.
+    """
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -80,7 +94,8 @@ class BackendConfig:
             backend = self.kind(self.options, home)
             _ = backend.limits.parallel_runs
         except (Exception, SystemExit) as error:  # a third party's code may raise anything
-            raise ConfigError(f"Backend {self.name!r} cannot be built: {error}.") from error
+            kind = _kind_of(error)
+            raise kind(f"Backend {self.name!r} cannot be built: {error}.") from error
         return backend
 
 
@@ -102,7 +117,7 @@ def find_config(given: str | None = None) -> Path | None:
     """
     named = given or os.environ.get("STEPLOG_CONFIG")
     if named:
-        if not Path(named).is_file():
+        if not _is_file(Path(named)):
             what = "it is no file" if Path(named).exists() else "there is no such file"
             raise ConfigError(f"{named}: {what}; name one that exists.")
         return Path(named)
@@ -110,7 +125,7 @@ def find_config(given: str | None = None) -> Path | None:
     usual = [Path("/etc/steplog/steplogd.toml")]
     with contextlib.suppress(RuntimeError):  # this user has no home directory
         usual.insert(0, Path(config_home, "steplog/steplogd.toml").expanduser())
-    return next((path for path in usual if path.is_file()), None)
+    return next((path for path in usual if _is_file(path)), None)
 
 
 def load_config(path: Path | None) -> Config:
@@ -144,9 +159,32 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; make it readable.") from error
+        raise _unreadable(path, error) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: this is not TOML: {error}.") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return _kind_of(error)(f"{path}: {error.strerror}; make it readable.")
+
+
+def _kind_of(error: BaseException) -> type[ConfigError]:
+    """Tell of what kind an error is: wrong until a person mends it, or perhaps for now alone."""
+    return ConfigError if is_lasting(error) else NotNow
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Tell whether what failed will fail as long as nobody changes anything."""
+    if isinstance(error, OSError):
+        return error.errno in _LASTING
+    return isinstance(error, _MISTAKES)
 
 
 def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:
@@ -197,10 +235,11 @@ def _load(point: importlib.metadata.EntryPoint, here: str) -> BackendType:
         is_missing = bool(kind.package) and importlib.util.find_spec(kind.package) is None
         msgspec.structs.fields(kind.Options)
     except (Exception, SystemExit) as error:  # a third party's code may raise anything
-        raise ConfigError(f"{here}: type {point.name!r} cannot be loaded: {error}.") from error
+        text = f"{here}: type {point.name!r} cannot be loaded: {error}."
+        raise _kind_of(error)(text) from error
     if is_missing:
         install = f"steplog[{kind.extra}]" if kind.extra else kind.package
-        raise ConfigError(
+        raise NotNow(
             f"{here}: type {point.name!r} needs the package {kind.package}: pip install '{install}'"
         )
     return kind

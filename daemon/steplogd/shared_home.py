@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, Final
 
 from steplog.home import catalog_folder, make_folder, spool_folder
-from steplogd.config import ConfigError
+from steplogd.config import ConfigError, is_lasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ def share(home: Path) -> None:
 
     Raises:
         ConfigError: It cannot be; the text says why, and what to do.
+        OSError: It cannot be now, as its disk is read-only, say.
     """
     make_folder(home)
     try:
@@ -43,6 +45,8 @@ def share(home: Path) -> None:
             share_folder(folder)
         home.chmod(HOME_MODE)
     except OSError as error:
+        if not is_lasting(error):
+            raise
         where = error.filename or home
         raise ConfigError(
             f"The home {home} cannot be shared: {where}: {error.strerror}; give all that lies in "
@@ -133,7 +137,11 @@ def _folders(home: Path) -> tuple[Path, Path]:
 
 
 def _close(entry: os.DirEntry[str]) -> None:
-    """Take from others what they may do with something of the daemon's."""
-    mode = entry.stat(follow_symlinks=False).st_mode
-    if not stat.S_ISLNK(mode) and mode & _OTHERS:
-        os.chmod(entry.path, stat.S_IMODE(mode) & ~_OTHERS)  # noqa: PTH101  # it may be any name
+    """Take from others what they may do with something of the daemon's.
+
+    It may vanish meanwhile, as the store's WAL does when the last one who reads it goes.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISLNK(mode) and mode & _OTHERS:
+            os.chmod(entry.path, stat.S_IMODE(mode) & ~_OTHERS)  # noqa: PTH101  # it may be any name

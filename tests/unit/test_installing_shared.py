@@ -38,6 +38,18 @@ def test_a_configuration_that_shares_nothing_is_refused(text: str, config: Path)
         preparing.shared_texts(SHARED, str(config))
 
 
+def test_a_configuration_that_is_mounted_is_there_first(config: Path) -> None:
+    """Else the daemon would find none, and that ends it for good."""
+    config.write_text(HOME)
+
+    elsewhere = preparing.shared_texts(SHARED, str(config))[SHARED.path]
+    usual = preparing.shared_texts(SHARED, None)[SHARED.path]
+
+    assert f"\nRequiresMountsFor={config}\n" in elsewhere
+    assert f"\nReadWritePaths={config}\n" not in elsewhere
+    assert usual.count("RequiresMountsFor=") == 1
+
+
 @pytest.mark.parametrize(
     ("uri", "folder"),
     [

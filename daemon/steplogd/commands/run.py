@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from steplog.errors import SteplogError
 from steplog.home import database_path
-from steplogd.config import find_config, load_config
+from steplogd.config import NotNow, find_config, load_config
 from steplogd.delivery.secrets import without_secrets
 from steplogd.first_error import first_of
 from steplogd.holder import hold
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 EXAMPLE = "steplogd run --config /etc/steplog/steplogd.toml"
 
 
+class NotStarted(SteplogError):
+    """The daemon cannot start now, and is to be started again."""
+
+
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
@@ -43,13 +48,20 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; returns 0. SIGHUP has the configuration read again."""
+    """Serve until SIGTERM or SIGINT; returns 0. SIGHUP has the configuration read again.
+
+    Raises:
+        ConfigError: The configuration is wrong, so that there is no use in starting again.
+        NotStarted: It cannot be told now whether it is.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until somebody can remember it
     supervisor = Supervisor.found(os.environ, os.getpid())
     try:
         return _run(arguments, supervisor)
     except Exception as error:
         supervisor.status(without_secrets(f"failing: {error}"))
+        if isinstance(error, NotNow):
+            raise NotStarted(str(error)) from error
         raise
     finally:
         supervisor.close()

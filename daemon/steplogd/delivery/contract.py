@@ -283,4 +283,9 @@ class BackendType(Protocol):
     """What `pip install 'steplog[…]'` must name to bring that package; "" for none."""
 
     def __call__(self, options: Any, home: Path) -> Backend:
-        """Build the backend: imports the tracker's package, but contacts nobody."""
+        """Build the backend: imports the tracker's package, but contacts nobody.
+
+        Raises:
+            ValueError: With these options it never will; after anything else a daemon that starts
+                tries again.
+        """

@@ -87,7 +87,9 @@ def shared_texts(kind: Kind, given: str | None) -> dict[Path, str]:
     is_usual = config.home.is_relative_to(SHARED_HOME)
     writable = [*([] if is_usual else [home]), *map(str, databases)]
     arguments = ("--config", str(path))
-    texts = {kind.path: filled_in(template(kind.template), program(), arguments, writable=writable)}
+    read = [str(path)] if path != kind.config else []
+    unit = template(kind.template)
+    texts = {kind.path: filled_in(unit, program(), arguments, writable=writable, read=read)}
     for file, name in kind.files.items():
         texts[file] = over_home(template(name), home) if not is_usual else template(name)
     return {file: marked(text, _version()) for file, text in texts.items()}
@@ -190,8 +192,8 @@ def refuse_odd_name(user: str) -> None:
     """
     if not _SIMPLE_NAME.fullmatch(user):
         raise InstallError(
-            f"{user!r} cannot be in the name of a unit: name a user, or run it as that user without "
-            "--for"
+            f"{user!r} cannot be in the name of a unit: name a user, or run it as that user, "
+            "without --for"
         )
 
 

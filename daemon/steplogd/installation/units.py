@@ -56,6 +56,7 @@ def filled_in(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     writable: Sequence[str] = (),
+    read: Sequence[str] = (),
 ) -> str:
     """Return a unit that starts the daemon where it is installed.
 
@@ -66,6 +67,7 @@ def filled_in(
         environment: Variables for the daemon.
         writable: Folders that the daemon writes to, beside those of the template; what is mounted
             there comes first, and lasts until it is drained.
+        read: What it reads beside those; what is mounted there comes first, too.
     """
     before, start, rest = unit.partition(_EXEC_START)
     line, _, after = rest.partition("\n")
@@ -77,6 +79,7 @@ def filled_in(
         settings.append(f"Environment={quoted(f'{name}={value}', is_argument=False)}")
     paths = [quoted(path, is_argument=False) for path in writable]
     settings += [f"ReadWritePaths={path}" for path in paths]
+    paths += [quoted(path, is_argument=False) for path in read]
     mounts = "".join(f"RequiresMountsFor={path}\n" for path in paths)
     before = before.replace(_UNIT, f"{_UNIT}{mounts}", 1)
     return before + start + "\n".join(settings) + "\n" + after
