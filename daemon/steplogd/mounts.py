@@ -27,11 +27,10 @@ _SEPARATOR: Final = b" - "
 
 
 class Mount(NamedTuple):
-    """A line of the mount table: where, of what type, and what is mounted there."""
+    """A line of the mount table: where, and of what type."""
 
     point: Path
     type: str
-    source: str
 
     @property
     def is_remote(self) -> bool:
@@ -53,8 +52,7 @@ def parse(table: bytes) -> list[Mount]:
         before, separator, after = line.partition(_SEPARATOR)
         fields, told = before.split(b" "), after.split(b" ")
         if separator and len(fields) >= 6 and len(told) >= 2:
-            point, kind, source = map(_text, (fields[4], told[0], told[1]))
-            mounts.append(Mount(Path(point), kind, source))
+            mounts.append(Mount(Path(_text(fields[4])), _text(told[0])))
     return mounts
 
 

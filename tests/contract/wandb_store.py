@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from steplog.values import map_from_json
 from steplogd.delivery.wandb import WandbBackend, WandbOptions
-from steplogd.delivery.wandb_names import STEP_COLUMN, WHOLE_PREFIX, original_name
+from steplogd.delivery.wandb_names import STEP_COLUMN, WHOLE_PREFIX
 from tests.contract.trackers import Arrived, as_text, comparable
+from tests.contract.wandb_originals import original_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -46,7 +46,7 @@ def process(uid: int | None = None, name: str = "steplogd") -> Iterator[int]:
 
 def patient(home: Path, pid: int | None) -> Patient:
     """Be served by a process."""
-    return Patient(Config(home, Settings()), None, pid, True, 1.0)
+    return Patient(Config(home, Settings()), pid, True, 1.0)
 
 
 def test_variables_of_our_own_daemon_are_taken_over(tmp_path: Path) -> None:

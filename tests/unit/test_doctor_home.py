@@ -214,7 +214,7 @@ def test_home_on_a_network_file_system_is_warned_of(
     table.write_text(f"1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {home} rw - nfs4 nas:/x rw\n")
     monkeypatch.setattr(mounts, "_TABLE", table)
 
-    (found,) = file_system.look(admit(Config(home, Settings()), None, 1.0))
+    (found,) = file_system.look(admit(Config(home, Settings()), 1.0))
 
     assert (found.check, found.state) == ("file-system", "warning")
     assert f"network file system (nfs4 at {home})" in found.text
@@ -375,7 +375,7 @@ def test_large_store_is_not_gone_through_for_minutes(
     steplogd("drain")
     monkeypatch.setattr(store, "LOOK_SECONDS", 0.0)
 
-    (found,) = store.look(admit(Config(home, Settings()), None, 1.0))
+    (found,) = store.look(admit(Config(home, Settings()), 1.0))
 
     assert found.state == "ok"
     assert "sound as far as could be read in 0 s; runs: 1" in found.text

@@ -65,7 +65,7 @@ def test_a_path_lies_on_the_deepest_mount(path: str, kind: str, is_remote: bool)
 )
 def test_file_systems_of_several_machines_are_known(kind: str) -> None:
     """And each FUSE of which nothing better is known."""
-    assert Mount(Path("/"), kind, "").is_remote
+    assert Mount(Path("/"), kind).is_remote
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_file_systems_of_several_machines_are_known(kind: str) -> None:
 )
 def test_file_systems_of_this_machine_are_no_matter(kind: str) -> None:
     """Whoever warns of these is not listened to any more."""
-    assert not Mount(Path("/"), kind, "").is_remote
+    assert not Mount(Path("/"), kind).is_remote
 
 
 def test_nothing_is_known_without_a_table(tmp_path: Path, monkeypatch: Any) -> None:

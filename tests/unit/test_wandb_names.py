@@ -10,10 +10,9 @@ from steplogd.delivery.wandb_names import (
     MAX_PROJECT,
     free_name,
     metric_pattern,
-    original_name,
-    original_project,
     project_name,
 )
+from tests.contract.wandb_originals import original_name, original_project
 
 NAMES = st.text(st.characters(), max_size=40)
 

@@ -33,7 +33,6 @@ _WRAP: Final = "steplog/key/"
 _RESERVED: Final = re.compile(r"_|steplog[./]|$|.*[\ud800-\udfff]", re.DOTALL)
 _MARK: Final = r"x(?:[0-9A-F]{2,6}|HASH[0-9a-f]{32})_"
 _NO_PROJECT: Final = re.compile(rf"[/\\#?%:]|[^\S ]|[\x00-\x1f\x7f\ud800-\udfff]|_(?={_MARK})")
-_ESCAPED: Final = re.compile(r"_x([0-9A-F]{2,6})_")
 
 
 def column_name(task: tuple[str, ...], key: str) -> str:
@@ -47,16 +46,6 @@ def free_name(name: str) -> str:
         return name
     doubled = name.replace("\\", "\\\\")
     return _WRAP + doubled.encode("utf-8", "backslashreplace").decode()
-
-
-def original_name(name: str) -> str:
-    """Undo `free_name`."""
-    if not name.startswith(_WRAP):
-        return name
-    escapes = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
-    return escapes.sub(
-        lambda found: chr(int(found[1], 16)) if found[1] else "\\", name.removeprefix(_WRAP)
-    )
 
 
 def metric_pattern(name: str) -> str:
@@ -77,8 +66,3 @@ def project_name(tag: str, default: str = "") -> str:
     """
     name = default or tag or DEFAULT_PROJECT
     return shortened(_NO_PROJECT.sub(hex_escape, name), name, MAX_PROJECT)
-
-
-def original_project(project: str) -> str:
-    """Undo `project_name`, unless the name was too long."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), project)

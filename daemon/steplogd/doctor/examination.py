@@ -65,7 +65,7 @@ def examine(given: str | None, timeout_seconds: float, note: Note) -> Iterator[F
         for check in (*_CHECKS, backends.CHECK):
             yield skipped(check, "the configuration is wrong")
         return
-    patient = admit(config, path, timeout_seconds)
+    patient = admit(config, timeout_seconds)
     yield from _guarded(
         configuration.CHECK, lambda _: configuration.look(given, path, config), patient
     )

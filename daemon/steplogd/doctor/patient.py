@@ -22,14 +22,12 @@ class Patient:
 
     Attributes:
         config: What it runs with.
-        config_path: Where that stands; None without a file.
         pid: The process that serves the home; None when none does, or nobody knows.
         is_pid_known: Whether it can be told who serves the home.
         timeout_seconds: How long a backend may take.
     """
 
     config: Config
-    config_path: Path | None
     pid: int | None
     is_pid_known: bool
     timeout_seconds: float
@@ -40,13 +38,13 @@ class Patient:
         return self.config.home
 
 
-def admit(config: Config, config_path: Path | None, timeout_seconds: float) -> Patient:
+def admit(config: Config, timeout_seconds: float) -> Patient:
     """Look who serves the home, and return all that is to be examined."""
     try:
         pid, is_known = serving_process(config.home), True
     except OSError:
         pid, is_known = None, False
-    return Patient(config, config_path, pid, is_known, timeout_seconds)
+    return Patient(config, pid, is_known, timeout_seconds)
 
 
 def serving_process(home: Path) -> int | None:
