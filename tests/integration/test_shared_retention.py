@@ -95,3 +95,18 @@ def test_made_up_name_is_none_whose_spool_is_archived(home: Path) -> None:
     second = ALICE.runs(home, MADE_UP, "2")
 
     assert (first.stdout, second.stdout) == ("quick-bohr-0300\n", "other-0\n")
+
+
+def test_run_log_is_not_imported_into_a_run_whose_spool_is_archived(home: Path) -> None:
+    """It would be refused there for ever, or become one with it; who imports it is told."""
+    path = home.parent.parent / "r.json"
+    sample = ROOT / "tests/integration/samples/seed/blazing-colden-0544.json"
+    path.write_text(sample.read_text("utf-8").replace(sample.stem, "r"))
+    path.chmod(0o644)
+    ALICE.runs(home, TRACK, "1")
+    wait_until(lambda: archived(home) == ["r.1.jsonl.gz"])
+
+    told = [person.steplog(home, "import", str(path)) for person in (MALLORY, ALICE)]
+
+    assert [one.stdout.splitlines()[-1] for one in told] == 2 * ["imported 0, skipped 1"]
+    assert not spool_path(home, "r").exists()

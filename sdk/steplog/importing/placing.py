@@ -17,6 +17,7 @@ from steplog.home import (
     document_path,
     is_taken,
     make_folder,
+    run_owner,
     spool_folder,
     spool_path,
     sync_folder,
@@ -46,9 +47,7 @@ def standing(home: Path, run_id: str, w: str) -> Standing:
         with open(spool_path(home, run_id), "rb", opener=_open_plainly) as spool:
             first = decode(spool.readline(MAX_LINE_BYTES))
     except FileNotFoundError:
-        if not _is_known(home, run_id):
-            return "absent"
-        return "same" if _is_writer(home, run_id, w) else "other"
+        return _standing_without_spool(home, run_id, w)
     except OSError:
         if is_taken(spool_path(home, run_id)):
             return "other"
@@ -120,11 +119,13 @@ def _open_plainly(path: str, flags: int) -> int:
     return fd
 
 
-def _is_known(home: Path, run_id: str) -> bool:
+def _standing_without_spool(home: Path, run_id: str, w: str) -> Standing:
     try:
-        return document_path(home, run_id).exists() or _is_in_run_log(home, run_id)
-    except PermissionError:  # a home that several users share: the names of spools say enough
-        return False
+        if not document_path(home, run_id).exists() and not _is_in_run_log(home, run_id):
+            return "absent"
+        return "same" if _is_writer(home, run_id, w) else "other"
+    except PermissionError:  # a home that several users share: what lies beside spools says enough
+        return "absent" if run_owner(spool_path(home, run_id)) is None else "other"
 
 
 def _is_writer(home: Path, run_id: str, w: str) -> bool:
