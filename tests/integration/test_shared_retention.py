@@ -77,7 +77,8 @@ def test_a_run_whose_spool_is_archived_stays_its_owners(home: Path) -> None:
     forge = 'printf \'{"t":"track","step":3,"values":{"x":1}}\\n\' > "$0"'
     code = f"import subprocess; subprocess.run(['sh', '-c', {forge!r}, '{spool_path(home, 'r')}'])"
     MALLORY.runs(home, code)
-    wait_until(lambda: b"is another user's" in (home.parent.parent / "steplogd.log").read_bytes())
+    named = f"is another user's, whose spool was archived; user {MALLORY.uid} took its name"
+    wait_until(lambda: named in (home.parent.parent / "steplogd.log").read_text())
     spool_path(home, "r").unlink()
     mine = ALICE.runs(home, TRACK, "4")
     wait_until(lambda: [name[-3:] for name in archived(home)] == [".gz"] * 3)

@@ -142,7 +142,8 @@ class Spools:
             notices = [Malformed(offset=offset, line=b"", reason=REPLACED)]
             chunk = read_chunk(self.path(run_id), 0)
         if chunk.offset == 0 and is_anothers(self.path(run_id), chunk.owner):
-            self.refuse(run_id, "the run is another user's, whose spool was archived")
+            reason = "the run is another user's, whose spool was archived"
+            self.refuse(run_id, f"{reason}; user {chunk.owner} took its name: move the file away")
             return None
         if chunk.lines or notices:
             return chunk, notices
