@@ -11,7 +11,7 @@ import anyio
 import structlog
 from anyio import CapacityLimiter, to_thread
 
-from steplogd.core.retry import delay_seconds
+from steplogd.core.retry import delay_seconds, stretched_seconds
 from steplogd.delivery.contract import Refused, Unavailable
 from steplogd.delivery.courier import Unnoted
 from steplogd.delivery.secrets import without_secrets
@@ -33,7 +33,8 @@ class Exporter:
     """Delivers every run that its backend is behind with.
 
     One batch per run is in flight, and as many runs as the limit allows. A run that fails waits by
-    itself, the others go on. Other backends never notice.
+    itself, the others go on; where all fail, they wait so long that it is no more work to wait with
+    thousands than with a few. Other backends never notice.
 
     Attributes:
         retries: How often a batch is to be tried again.
@@ -59,7 +60,8 @@ class Exporter:
         self.retries = 0
         self._courier = courier
         self._ledger = ledger
-        self._limiter = CapacityLimiter(parallel_runs)
+        self._turns = CapacityLimiter(parallel_runs)
+        self._threads = CapacityLimiter(parallel_runs)
         self._sweep_seconds = sweep_seconds
         self._rest: anyio.CancelScope | None = None
         self._has_more: dict[int, bool] = {}
@@ -67,6 +69,8 @@ class Exporter:
         self._tasks: TaskGroup | None = None
         self._stop = anyio.Event()
         self._failing: dict[int, str] = {}  # why, by the number of the run
+        self._failures_in_a_row = 0  # of any runs, since something arrived
+        self._pauses: dict[anyio.CancelScope, float] = {}  # until when each would last alone
         self._failure: str | None = None  # what an earlier daemon noted is not known here
         self._unnoted = ""
         self._not_before = -math.inf  # by the loop's clock: the backend asked for it
@@ -132,28 +136,60 @@ class Exporter:
     async def _deliver(self, run_no: int) -> None:
         failures = 0
         while self._has_more[run_no] and not self._stop.is_set():
-            await self._spare()
-            if self._stop.is_set():
-                break
-            self._has_more[run_no] = False
-            try:
-                has_more = await to_thread.run_sync(
-                    self._courier.advance, run_no, abandon_on_cancel=True, limiter=self._limiter
-                )
-            except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
-                failures += 1
-                self.retries += 1
-                self._has_more[run_no] = True
-                self._note_wish(error)
-                await self._note_failure(run_no, error)
-                with anyio.move_on_after(_delay(failures, error)):
-                    await self._stop.wait()
-            else:
+            async with self._turns:
+                # Only now: those before it may just have been told to spare the backend.
+                await self._spare()
+                if self._stop.is_set():
+                    break
+                error = await self._attempt(run_no)
+            if error is None:
                 failures = 0
-                self._has_more[run_no] |= has_more
                 await self._note_success(run_no)
+            else:
+                failures += 1
+                await self._note_failure(run_no, error)
+                await self._pause(_delay(failures, error))
         del self._has_more[run_no]
         self._note_idle()
+
+    async def _attempt(self, run_no: int) -> Exception | None:
+        """Deliver the next batch of a run; return what was in the way, if anything."""
+        self._has_more[run_no] = False
+        try:
+            has_more = await to_thread.run_sync(
+                self._courier.advance, run_no, abandon_on_cancel=True, limiter=self._threads
+            )
+        except Exception as error:  # noqa: BLE001  # a third party's code may raise anything
+            self.retries += 1
+            self._failures_in_a_row += 1
+            self._has_more[run_no] = True
+            self._note_wish(error)
+            return error
+        self._has_more[run_no] |= has_more
+        if has_more:  # else nothing was owed, and nobody asked the backend
+            self._note_arrival()
+        return None
+
+    async def _pause(self, delay_seconds: float) -> None:
+        """Wait for the next attempt of a run; longer while none arrives, until one does."""
+        now = anyio.current_time()
+        draw = random.random()  # noqa: S311  # nothing to be secret
+        waiting, failures = len(self._pauses), self._failures_in_a_row
+        stretched = stretched_seconds(delay_seconds, draw, waiting, failures)
+        with anyio.CancelScope(deadline=now + stretched) as pause:
+            self._pauses[pause] = now + delay_seconds
+            try:
+                await self._stop.wait()
+            finally:
+                del self._pauses[pause]
+
+    def _note_arrival(self) -> None:
+        """End what others wait longer than they would alone, as the backend is there."""
+        if self._failures_in_a_row:
+            self._failures_in_a_row = 0
+            for pause, alone in self._pauses.items():
+                if pause.deadline > alone:
+                    pause.deadline = alone
 
     def is_spared(self) -> bool:
         """Whether the backend asked for time, and has it."""
