@@ -22,6 +22,7 @@ class Ledger:
         self.run_nos = list(run_nos)
         self.failures: list[Exception] = []
         self.health: list[str] = []
+        self.unwritable = 0
 
     def behind(self, _: str) -> list[int]:
         """Return what is behind, or fail as told."""
@@ -30,7 +31,10 @@ class Ledger:
         return self.run_nos
 
     def note_health(self, _: str, error: str) -> None:
-        """Remember it."""
+        """Remember it, or fail as often as told."""
+        if self.unwritable:
+            self.unwritable -= 1
+            raise OSError("locked")
         self.health.append(error)
 
 

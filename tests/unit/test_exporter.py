@@ -11,7 +11,7 @@ import structlog
 from anyio import to_thread
 
 from steplogd.delivery.contract import Refused, Unavailable
-from steplogd.delivery.courier import Unnoted
+from steplogd.delivery.courier import Unnoted, Unread
 from steplogd.delivery.exporter import Exporter
 from tests.conftest import DEADLINE_SECONDS, wait_until
 from tests.exporters import Courier, Ledger, build, until_idle
@@ -196,12 +196,27 @@ async def test_a_store_that_fails_at_the_start_is_waited_for() -> None:
     assert courier.calls == {1: 1}
 
 
-async def test_what_cannot_be_noted_is_tried_again_and_is_not_the_backends_fault() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            Unnoted("the disk is full"),
+            ["what was sent cannot be noted, trying again", "what was sent is noted"],
+        ),
+        (
+            Unread("locked"),
+            ["what is to be sent cannot be read, trying again", "what is to be sent is read"],
+        ),
+    ],
+)
+async def test_what_the_store_cannot_do_is_tried_again_and_is_not_the_backends_fault(
+    error: Exception, said: list[str]
+) -> None:
     """It is said once, and the backend passes for well."""
 
     def act(_: int) -> bool:
         if courier.calls[1] < 5:
-            raise Unnoted("the disk is full")
+            raise error
         return False
 
     courier, ledger, stop = Courier(act), Ledger(1), anyio.Event()
@@ -214,10 +229,27 @@ async def test_what_cannot_be_noted_is_tried_again_and_is_not_the_backends_fault
 
     assert courier.calls == {1: 5}
     assert ledger.health == [""]
-    assert [entry["event"] for entry in logged] == [
-        "what was sent cannot be noted, trying again",
-        "what was sent is noted",
-    ]
+    assert [entry["event"] for entry in logged] == said
+
+
+@pytest.mark.parametrize("unwritable", [1, 4])
+async def test_a_health_that_cannot_be_noted_is_noted_later(unwritable: int) -> None:
+    """At the next failure, or when the backend answers again."""
+
+    def act(_: int) -> bool:
+        if courier.calls[1] < 4:
+            raise Unavailable("away")
+        return courier.calls[1] < 6
+
+    courier, ledger, stop = Courier(act), Ledger(1), anyio.Event()
+    ledger.unwritable = unwritable
+    exporter = build(courier, ledger)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exporter.run, stop)
+        await until_idle(exporter)
+        stop.set()
+
+    assert ledger.health == (["away", ""] if unwritable == 1 else [""])
 
 
 async def test_retries_are_counted() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steplogd.delivery.contract import Limits, Refused
-from steplogd.delivery.courier import Courier, Unnoted
+from steplogd.delivery.courier import Courier, Unnoted, Unread
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.store.cursors import Cursors
 from steplogd.store.letters import Letters
@@ -105,3 +105,24 @@ def test_refusal_becomes_a_dead_letter_later(database: Database, tmp_path: Path)
     letters = [(letter.position, letter.reason) for letter in Letters(database).of(["x"])]
     assert letters == [(1, "bad key")]
     assert (sorted(route.arrived.observations), route.arrived.received) == ([2], 1)
+
+
+def test_a_store_that_cannot_be_read_is_told_from_a_tracker_that_fails(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asks the tracker then, and it goes on when the store can be read."""
+
+    def fail(*_: object) -> None:
+        raise OSError("locked")
+
+    route = Route(database, tmp_path, Scribe().track())
+    with monkeypatch.context() as broken:
+        broken.setattr(route.cursors, "pending", fail)
+        with pytest.raises(Unread, match="locked"):
+            route.courier.advance(route.run_no)
+
+    opened = "r" in route.backend.tracker.runs
+    route.deliver()
+
+    assert not opened
+    assert sorted(route.arrived.observations) == [1]

@@ -21,7 +21,7 @@ from steplogd.delivery.contract import (
 from steplogd.delivery.counts import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from steplogd.delivery.contract import Backend, Session
     from steplogd.delivery.ledger import Ledger, PendingRun
@@ -34,6 +34,10 @@ _log = structlog.get_logger()
 
 class Unnoted(Exception):
     """What a backend took cannot be noted in the store now; it is noted later, not sent again."""
+
+
+class Unread(Exception):
+    """What a backend is owed cannot be read in the store now; nobody asked the backend."""
 
 
 class _Parcel(NamedTuple):
@@ -77,6 +81,7 @@ class Courier:
 
         Raises:
             Unnoted: The store cannot be written now, by a full disk say.
+            Unread: It cannot be read.
             Exception: What the backend raised; nothing after the last acknowledgement is lost.
         """
         self._busy.add(run_no)
@@ -111,7 +116,8 @@ class Courier:
     def _advance(self, run_no: int) -> bool:
         limits = self._backend.limits
         most = self._most.get(run_no, limits.observations)
-        pending = self._ledger.pending(self.name, run_no, most, limits.size_bytes)
+        with _reading():
+            pending = self._ledger.pending(self.name, run_no, most, limits.size_bytes)
         if not pending.rows and not pending.due and pending.is_settled:
             self._let_go(run_no, pending.run)
             return False
@@ -130,7 +136,7 @@ class Courier:
                     self._deliver(parcel, batch)
             else:
                 self._settle(session, run_no, pending)
-        except Unnoted:
+        except (Unnoted, Unread):
             self._already.pop(run_no, None)  # it has met what is asked for once more
             raise
         except BaseException:
@@ -175,10 +181,15 @@ class Courier:
         if run_no not in self._already:
             self._already[run_no] = None
             if isinstance(session, ReadableSession):
-                before = (Observation(*row) for row in self._ledger.observations(run_no, after))
+                before = self._observations(run_no, after)
                 with contextlib.suppress(Refused):
                     self._already[run_no] = AlreadyThere(session, before)
         return self._already[run_no]
+
+    def _observations(self, run_no: int, last: int) -> Iterator[Observation]:
+        with _reading():
+            for row in self._ledger.observations(run_no, last):
+                yield Observation(*row)
 
     def _deliver(self, parcel: _Parcel, batch: list[Observation]) -> None:
         """Send a batch; one that is refused is halved, down to the culprits."""
@@ -249,6 +260,15 @@ class Courier:
         self._most.pop(run_no, None)
         if run["status"] != "PROCESSING":
             self.forget(run_no)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Tell the store's failure from the backend's."""
+    try:
+        yield
+    except Exception as error:
+        raise Unread(str(error)) from error
 
 
 def info_of(run: dict[str, Any]) -> RunInfo:

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 
 from steplogd.core.retry import delay_seconds, stretched_seconds
 from steplogd.delivery.contract import Refused, Unavailable
-from steplogd.delivery.courier import Unnoted
+from steplogd.delivery.courier import Unnoted, Unread
 from steplogd.delivery.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from steplogd.delivery.ledger import Ledger
 
 _MAX_ERROR_CHARACTERS: Final = 500
-_MOST_UNNOTED_FAILURES: Final = 5  # the store is at hand: seconds after it can be written it is
+_MOST_STORE_FAILURES: Final = 5  # it is at hand: seconds after it can be used it is
+_OF_STORE: Final = (Unnoted, Unread)
 _log = structlog.get_logger()
 
 
@@ -71,8 +72,10 @@ class Exporter:
         self._failing: dict[int, str] = {}  # why, by the number of the run
         self._failures_in_a_row = 0  # of any runs, since something arrived
         self._pauses: dict[anyio.CancelScope, float] = {}  # until when each would last alone
-        self._failure: str | None = None  # what an earlier daemon noted is not known here
-        self._unnoted = ""
+        self._failure = ""
+        self._noted: str | None = None  # what an earlier daemon noted is not known here
+        self._noting = anyio.Lock()
+        self._unnoted = self._unread = ""
         self._not_before = -math.inf  # by the loop's clock: the backend asked for it
         self.is_idle = anyio.Event()
 
@@ -208,42 +211,54 @@ class Exporter:
 
     async def _note_failure(self, run_no: int, error: Exception) -> None:
         reason = _reason(error)
-        if isinstance(error, Unnoted):
-            self._say_unnoted(reason)
+        if isinstance(error, _OF_STORE):
+            self._say_of_store(error, reason)
             return
         is_news = reason not in self._failing.values()
         self._failing[run_no] = reason
         if is_news:
             _log.warning("backend unavailable", backend=self.name, reason=reason)
-        if is_news or self._failure is None:
+        if is_news or self._noted not in self._failing.values():
             await self._note_health(reason)
 
-    def _say_unnoted(self, reason: str) -> None:
-        if reason != self._unnoted:
+    def _say_of_store(self, error: Exception, reason: str) -> None:
+        """Say once what the store cannot do; it is no fault of the backend."""
+        about = {"backend": self.name, "reason": reason}
+        if isinstance(error, Unread):
+            if reason != self._unread:
+                _log.error("what is to be sent cannot be read, trying again", **about)
+            self._unread = reason
+        else:
+            if reason != self._unnoted:
+                _log.error("what was sent cannot be noted, trying again", **about)
             self._unnoted = reason
-            _log.error(
-                "what was sent cannot be noted, trying again", backend=self.name, reason=reason
-            )
 
     async def _note_success(self, run_no: int) -> None:
         """Note that a run gets on; the backend is well when no other has a failure behind it."""
         if self._unnoted:
             self._unnoted = ""
             _log.info("what was sent is noted", backend=self.name)
+        if self._unread:
+            self._unread = ""
+            _log.info("what is to be sent is read", backend=self.name)
         self._failing.pop(run_no, None)
         if not self._failing:
             if self._failure:
                 _log.info("backend answers again", backend=self.name)
-            if self._failure != "":
+            if self._noted != "":
                 await self._note_health("")
-        elif self._failure not in self._failing.values():
+        elif self._noted not in self._failing.values():
             await self._note_health(next(iter(self._failing.values())))
 
     async def _note_health(self, reason: str) -> None:
+        """Note how the backend is; where that fails, the next failure or success tries again."""
         self._failure = reason
-        # Where the store fails, the fold finds out as well, and says so.
-        with contextlib.suppress(Exception):
-            await to_thread.run_sync(self._ledger.note_health, self.name, reason)
+        async with self._noting:
+            reason = self._failure  # it may have changed while others were noting
+            # Where the store fails, the fold finds out as well, and says so.
+            with contextlib.suppress(Exception):
+                await to_thread.run_sync(self._ledger.note_health, self.name, reason)
+                self._noted = reason
 
     def _note_idle(self) -> None:
         if not self._has_more:
@@ -254,11 +269,13 @@ def _delay(failures: int, error: Exception) -> float:
     asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
     if isinstance(error, Refused):  # of a whole run: somebody has to do something first
         failures = 100
-    if isinstance(error, Unnoted):
-        failures = min(failures, _MOST_UNNOTED_FAILURES)
+    if isinstance(error, _OF_STORE):
+        failures = min(failures, _MOST_STORE_FAILURES)
     return delay_seconds(failures, random.random(), asked)  # noqa: S311  # nothing to be secret
 
 
 def _reason(error: Exception) -> str:
-    kind = "" if isinstance(error, (Unavailable, Refused, Unnoted)) else f"{type(error).__name__}: "
+    kind = (
+        "" if isinstance(error, (Unavailable, Refused, *_OF_STORE)) else f"{type(error).__name__}: "
+    )
     return without_secrets(f"{kind}{error}")[:_MAX_ERROR_CHARACTERS]

@@ -30,6 +30,8 @@ SHORT: Final = {
     "store is locked, waiting": "store-locked",
     "store set aside: the run logs are folded again from the spools": "store-set-aside",
     "what could not be done is done": "mended",
+    "what is to be sent cannot be read, trying again": "owed-unread",
+    "what is to be sent is read": "owed-read",
     "what was sent cannot be noted, trying again": "acknowledgement-unnoted",
     "what was sent is noted": "acknowledgement-noted",
 }
@@ -42,6 +44,7 @@ NOTICES: Final = frozenset(
         "configuration-taken-over",
         "mended",
         "metrics-are-given-out",
+        "owed-read",
         "serving",
         "stopped",
     ]
