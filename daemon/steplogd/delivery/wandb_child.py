@@ -64,6 +64,7 @@ class Child:
         self._key_file = key_file
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._is_closed = False
 
     @property
     def pid(self) -> int | None:
@@ -74,9 +75,10 @@ class Child:
         """Start it unless it runs; return its generation.
 
         Raises:
-            Unavailable: It cannot be started, or W&B cannot be imported there.
+            Unavailable: It cannot be started, W&B cannot be imported there, or this is closed.
         """
         with self._lock:
+            self._refuse_when_closed()
             if self._process is not None and self._process.poll() is not None:
                 self._end()
             if self._process is None:
@@ -111,14 +113,16 @@ class Child:
         """Return another of the same settings, not started yet, with its files in this folder."""
         other = copy.copy(self)
         other.generation, other._process, other._lock = 0, None, threading.Lock()
+        other._is_closed = False
         other._place = msgspec.structs.replace(self._place, directory=directory)
         return other
 
     def close(self) -> None:
         """End the process and what it has started; all that was answered for is durable.
 
-        Whoever waits for an answer meanwhile gets `Unavailable`.
+        Whoever waits for an answer meanwhile gets `Unavailable`, as does who would start it anew.
         """
+        self._is_closed = True  # first: who waits for the lock shall not start another
         if (process := self._process) is not None:
             _kill(process.pid)
         with self._lock:
@@ -141,11 +145,18 @@ class Child:
             )
         except OSError as error:
             raise Unavailable(f"the process that runs W&B cannot be started: {error}") from error
+        if self._is_closed:  # meanwhile: who closes it has not seen this process, and waits for us
+            self._end()
+            self._refuse_when_closed()
         for pipe in (self._process.stdin, self._process.stdout):
             os.set_blocking(pipe.fileno(), False)  # type: ignore[union-attr]
         self.generation += 1
         for _ in self._exchange(Begin(self._place)):
             pass
+
+    def _refuse_when_closed(self) -> None:
+        if self._is_closed:
+            raise Unavailable("the backend was closed meanwhile")
 
     def _exchange(self, request: Request) -> Iterator[Answer]:
         """Ask, and return the answers; whoever answers too late or not at all is ended."""
