@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -137,3 +138,21 @@ def test_the_count_comes_though_nothing_else_is_logged(monkeypatch: pytest.Monke
         sink.say("warning", "backend unavailable", backend="m")
 
     wait_until(lambda: [told["count"] for told in sink.left_out()] == [1])
+
+
+def test_without_a_thread_for_the_timer_the_count_comes_with_the_next_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system may have none left; who logs is told nothing of that."""
+
+    def fail(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", fail)
+    sink = Sink(is_timed=True)
+    for _ in range(MOST_OF_THE_SAME + 1):
+        sink.say("warning", "backend unavailable", backend="m")
+    sink.now += WINDOW_SECONDS
+    sink.say("info", "run ended", run="r")
+
+    assert [told["count"] for told in sink.left_out()] == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -103,7 +104,8 @@ class LogLimit:
         if not self._left_out and self._is_timed:
             timer = threading.Timer(max(self._until - self._clock(), 0), self.flush)
             timer.daemon = True  # it must not keep the process
-            timer.start()
+            with contextlib.suppress(RuntimeError):  # no thread to be had: the next line says it
+                timer.start()
         _, count = self._left_out.get(same, (level, 0))
         self._left_out[same] = level, count + 1
 
