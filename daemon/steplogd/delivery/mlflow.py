@@ -62,7 +62,8 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         server_url: Any MLflow tracking URI; "" is an SQLite database under the home.
         token_file: A file with the token for an http(s) server, read for each request: it may
             change any time. Variables stand for their values, as in
-            `$CREDENTIALS_DIRECTORY/mlflow`; "" leaves credentials to MLflow.
+            `$CREDENTIALS_DIRECTORY/mlflow`, which systemd lays down when the daemon starts; ""
+            leaves credentials to MLflow.
     """
 
     server_url: str = ""

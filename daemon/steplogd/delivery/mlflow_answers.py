@@ -85,8 +85,8 @@ def refused_us(reason: str) -> str:
     """Say what to do about missing, wrong or outdated credentials."""
     return (
         "MLflow refuses us: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-        "MLFLOW_TRACKING_TOKEN, for the daemon, or name a token_file, which may change any time "
-        f"({reason})"
+        "MLFLOW_TRACKING_TOKEN, for the daemon, or name a token_file: what is in that counts at "
+        f"once, what the daemon gets from its unit (LoadCredential too) when it starts ({reason})"
     )
 
 

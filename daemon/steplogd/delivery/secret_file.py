@@ -18,14 +18,17 @@ def secret_in(file: Path, what: str, most_bytes: int) -> str:
     Args:
         file: Where it is.
         what: It is called; the option that names the file is called `WHAT_file`.
-        most_bytes: How much of the file is read.
+        most_bytes: How long it may be.
 
     Raises:
         Unavailable: It cannot be read, or holds none.
     """
     try:
         with file.open("rb") as opened:
-            secret = opened.read(most_bytes).decode("ascii").strip()
+            content = opened.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise ValueError("cut, it would be another")
+        secret = content.decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"it holds more than a {what}"
         raise Unavailable(f"the {what}_file {file} cannot be read: {reason}") from None

@@ -18,7 +18,7 @@ _FORBIDDEN: Final = re.compile(r"permission denied|\b403\b|forbidden", re.IGNORE
 
 KEY_ADVICE: Final = (
     "W&B takes no runs without a key: set WANDB_API_KEY for the daemon, or run `wandb login` as "
-    "the user whom the daemon runs as"
+    "the user whom the daemon runs as, or name a key_file"
 )
 
 
