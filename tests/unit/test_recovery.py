@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from steplog.home import spool_path
-from steplogd.retention.archive import NoArchive
+from steplogd.retention.archive import Archive, NoArchive
 from steplogd.store.archived import START, ArchivedSpool
 from steplogd.store.database import StoreUnusable
 from steplogd.store.holding import take
@@ -206,6 +206,34 @@ def test_what_cannot_be_read_for_now_is_not_overtaken(
 
     assert shelf.fold() == all_steps(STEPS + 1)
     assert not shelf.line.spools.unreadable()
+
+
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_a_spool_of_which_nothing_can_be_told_at_the_start_is_not_overtaken(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, is_renamed: bool
+) -> None:
+    """It was renamed, or the disk has forgotten that, and the store is told when it can be read."""
+    if is_renamed:
+        shelf.archive.path(PLACE).parent.mkdir()
+        spool_path(shelf.home, "r").rename(shelf.archive.path(PLACE))
+    else:
+        shelf.take()
+        shelf.archive.path(PLACE).rename(spool_path(shelf.home, "r"))
+    append(shelf.home, "r", line("track", step=STEPS, values={"x": 1}))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Archive, "is_known_by", failing_with(errno.EMFILE))
+        shelf.start()
+        shelf.line.run([*shelf.line.waiting(), *shelf.line.spools.grown()])
+        found = shelf.fold(), shelf.line.spools.unreadable(), shelf.line.is_at_rest("r")
+    shelf.line.waiting()
+
+    assert found == (all_steps(), {"r": "[Errno 24] Too many open files"}, False)
+    assert shelf.fold() == all_steps(STEPS + 1)
+    assert shelf.line.spools.unreadable() == {}
+    with shelf.database.reading() as connection:
+        assert connection.execute("SELECT malformed FROM run").fetchall() == [(0,)]
+    shelf.start()
+    assert shelf.fold() == all_steps(STEPS + 1)
 
 
 def test_a_file_where_the_archive_should_be_holds_up_nobody(shelf: Shelf) -> None:

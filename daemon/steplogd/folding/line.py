@@ -116,10 +116,18 @@ class Line:
         return self.spools.backlog_bytes() + archived_bytes
 
     def waiting(self) -> list[str]:
-        """Return the same, and begin with those of which something could not be read."""
-        if self.archived:
-            self.archived.try_again()
-        return self.unread()
+        """Return the same, and begin with those of which something could not be read.
+
+        Raises:
+            StoreUnusable: The store cannot be used any more.
+        """
+        if not self.archived:
+            return []
+        for run_id, (offset, mark) in self.archived.try_again().items():
+            self.spools.go_by(run_id, offset, mark)
+            self._ended.take(run_id)
+            self._failed.add(run_id)  # not what the store has, any more
+        return [*self.unread(), *self.archived.unsure()]
 
     def unfolded(self, sizes: dict[str, int]) -> list[str]:
         """Return the runs that are not folded up to these sizes, or are in `unread`, each once."""

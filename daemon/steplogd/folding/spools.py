@@ -171,6 +171,12 @@ class Spools:
         for known in (self._checkpoints, self._read_to, self._inodes, self._restarts):
             known.pop(run_id, None)
 
+    def go_by(self, run_id: str, offset: int, mark: bytes) -> None:
+        """Go on with a spool where the store has it folded by now."""
+        self.forget(run_id)
+        self._unreadable.pop(run_id, None)
+        self._checkpoints[run_id], self._read_to[run_id] = (offset, mark), offset
+
     def refuse(self, run_id: str, reason: str) -> None:
         """Note that a spool cannot be folded now, and say so once."""
         self._note_left(run_id, 0)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from steplogd.folding.complaints import Complaints
-from steplogd.intake.tail import NotASpool, read_chunk
+from steplogd.intake.tail import read_chunk
 from steplogd.retention.archive import Place
-from steplogd.retention.compression import CompressedSpool, Unfaithful
-from steplogd.retention.recovery import Unread, all_in_state, recover
+from steplogd.retention.compression import CompressedSpool
+from steplogd.retention.recovery import DAMAGE, Unread, all_in_state, recover
 from steplogd.store.archived import ArchivedSpool
+from steplogd.store.database import StoreError, StoreUnusable
 
 if TYPE_CHECKING:
     from steplogd.intake.tail import Chunk
@@ -26,9 +26,6 @@ _log = structlog.get_logger()
 AT_ONCE: Final = 16
 """How many are folded side by side: to go on with a compressed one that was closed meanwhile, all
 before that place has to be read again."""
-
-_DAMAGE: Final = (BadGzipFile, Unfaithful, NotASpool, FileNotFoundError)
-"""What says that there is nothing to be read, now or later."""
 
 
 class ArchivedSpools:
@@ -47,6 +44,7 @@ class ArchivedSpools:
         self._archived = archived
         self._trouble = ""
         self._unread: dict[str, list[Unread]] = {}
+        self._unsure: dict[str, str] = {}
         self._recover()
         self._open: dict[Place, CompressedSpool] = {}  # the one that was opened first comes first
         self._held_up: dict[str, str] = {}
@@ -54,22 +52,41 @@ class ArchivedSpools:
 
     def unread(self) -> list[str]:
         """Return the runs of which archived spools are to be folded next."""
-        waiting = (run_id for run_id in self._unread if run_id not in self._held_up)
+        passed_over = self._held_up.keys() | self._unsure.keys()
+        waiting = (run_id for run_id in self._unread if run_id not in passed_over)
         return list(itertools.islice(waiting, AT_ONCE))
 
     def held_up(self, run_id: str) -> str:
         """Return why what follows of a run cannot be read now, if so: nothing overtakes it."""
-        return self._held_up.get(run_id, "")
+        return self._unsure.get(run_id) or self._held_up.get(run_id, "")
 
-    def try_again(self) -> None:
-        """Have `unread` return the runs, too, of which something could not be read."""
+    def unsure(self) -> list[str]:
+        """Return the runs of which it cannot be told for now what is to be folded."""
+        return list(self._unsure)
+
+    def try_again(self) -> dict[str, tuple[int, bytes]]:
+        """Have `unread` return the runs, too, of which something could not be read.
+
+        Returns:
+            How much of their spools is folded, and its mark, of the runs that were unsure until
+            now: the store may have learnt that it is not what it was when we started.
+
+        Raises:
+            StoreUnusable: The store cannot be used any more.
+        """
         self._held_up.clear()
-        if self._trouble:
-            self._recover()
+        try:
+            if self._trouble:
+                self._recover()
+            return self._recover_unsure() if self._unsure else {}
+        except StoreUnusable:
+            raise
+        except (OSError, StoreError):  # the next time, then
+            return {}
 
     def is_unread(self, run_id: str) -> bool:
         """Tell whether archived spools of a run are to be folded."""
-        return run_id in self._unread
+        return run_id in self._unread or run_id in self._unsure
 
     def backlog_bytes(self) -> int:
         """Return how many bytes are to be folded; of compressed ones, how many they have."""
@@ -107,7 +124,7 @@ class ArchivedSpools:
         Returns:
             The chunk, and what the store is to note of the spool once that is folded.
         """
-        while waiting := self._unread.get(run_id):
+        while (waiting := self._unread.get(run_id)) and run_id not in self._unsure:
             spool, is_compressed = waiting[0]
             place = Place(run_id, spool.number, is_compressed)
             try:
@@ -118,7 +135,7 @@ class ArchivedSpools:
                     continue
                 reason = error.strerror or str(error)
                 path = str(self._archive.path(place))
-                if not isinstance(error, _DAMAGE):
+                if not isinstance(error, DAMAGE):
                     self._close(place)
                     self._held_up[run_id] = f"{path}: {reason}"
                     return None
@@ -135,6 +152,7 @@ class ArchivedSpools:
 
     def give_up(self, run_id: str) -> None:
         """Read no more of a run's, until the next start."""
+        self._unsure.pop(run_id, None)
         while run_id in self._unread:
             self._pass_over(run_id)
 
@@ -157,7 +175,7 @@ class ArchivedSpools:
     def _recover(self) -> None:
         """Look what lies there; where that cannot be told for now, go by what the store knows."""
         try:
-            self._unread = recover(self._archive, self._archived)
+            self._unread, self._unsure = recover(self._archive, self._archived)
         except OSError as error:
             if not self._trouble:
                 _log.error("archive cannot be read, trying again", reason=str(error))
@@ -168,6 +186,14 @@ class ArchivedSpools:
             if self._trouble:
                 _log.info("what could not be done is done", trouble="archive cannot be read")
             self._trouble = ""
+
+    def _recover_unsure(self) -> dict[str, tuple[int, bytes]]:
+        found = recover(self._archive, self._archived, self._unsure)
+        sure = self._unsure.keys() - found.unsure.keys()
+        checkpoints = {run_id: self._archived.checkpoint(run_id)[1:] for run_id in sure}
+        self._unread |= found.unread
+        self._unsure = found.unsure
+        return checkpoints
 
     def _read(self, place: Place, offset: int) -> Chunk:
         if not place.is_compressed:

@@ -11,24 +11,34 @@ What is archived and what the store knows of it differ in these ways, each of wh
 * one that the store has for compressed or removed, and that is there as it was: the disk has
   forgotten that, as after a power cut, and it is done again. So it is with one that is there
   compressed and that the store has for removed, which it notes just before that is done.
+
+Where that cannot be told for now, as there are too many open files, say, nothing of the run is
+folded until it can be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from msgspec.structs import replace
 
+from steplogd.intake.tail import NotASpool
 from steplogd.retention.archive import Place
+from steplogd.retention.compression import Unfaithful
 from steplogd.store.archived import START, ArchivedSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from steplogd.retention.archive import Archive
     from steplogd.store.archived import Archived, State
+
+DAMAGE: Final = (BadGzipFile, Unfaithful, NotASpool, FileNotFoundError)
+"""What says that there is nothing to be read, now or later."""
 
 _PAGE: Final = 500
 
@@ -42,35 +52,81 @@ class Unread(NamedTuple):
     is_compressed: bool = False
 
 
-def recover(archive: Archive, archived: Archived) -> dict[str, list[Unread]]:
-    """Bring the store to what is archived; return what is to be folded of it, by run id.
+class Found(NamedTuple):
+    """What is to be folded of the archive, and why that cannot be told now, each by run id."""
 
-    To be called before anything is folded, by who holds the home.
+    unread: dict[str, list[Unread]]
+    unsure: dict[str, str]
+
+    @contextlib.contextmanager
+    def doubting(self, run_id: str) -> Iterator[None]:
+        """Note that it cannot be told of a run, and why, where a file cannot be read."""
+        try:
+            yield
+        except OSError as error:
+            self.unsure[run_id] = str(error)
+            self.unread.pop(run_id, None)
+
+
+def recover(archive: Archive, archived: Archived, run_ids: Collection[str] | None = None) -> Found:
+    """Bring the store to what is archived, before anything is folded of it; return what is to be.
+
+    Args:
+        archive: The archive of a home that is held.
+        archived: The store.
+        run_ids: Of these runs alone: those that were unsure, while others are folded and archived.
 
     Raises:
         OSError: The archive cannot be read.
         StoreError: The store cannot be used now.
     """
-    unread: dict[str, list[Unread]] = {}
-    for page, known in pages(archive.places(), archived):
+    found = Found({}, {})
+    for page, known in pages(_places(archive, run_ids), archived):
         # As it was before as it is compressed: where there are both, that is the whole one.
         for place in sorted(page, key=lambda place: place.is_compressed):
-            key = place.run_id, place.number
-            spool = known.get(key) or _adopted(archive, archived, place)
-            if spool is None:
-                continue
-            known[key] = spool
-            if not _is_unread(archive, archived, place, spool):
-                continue
-            waiting = unread.setdefault(place.run_id, [])
-            if all(other.spool.number != place.number for other in waiting):
-                waiting.append(Unread(spool, place.is_compressed))
-    for waiting in unread.values():
-        waiting.sort(key=lambda one: one.spool.number)
-    for state in ("unread", "resting"):
-        for run_no, run_id, spool in all_in_state(archived, state):
+            if place.run_id not in found.unsure:
+                with found.doubting(place.run_id):
+                    _look_at(archive, archived, place, known, found.unread)
+    for run_no, run_id, spool in _not_settled(archived, run_ids):
+        with found.doubting(run_id):
             recover_absent(archive, archived, run_no, run_id, spool)
-    return unread
+    for waiting in found.unread.values():
+        waiting.sort(key=lambda one: one.spool.number)
+    return found
+
+
+def _look_at(
+    archive: Archive,
+    archived: Archived,
+    place: Place,
+    known: dict[tuple[str, int], ArchivedSpool],
+    unread: dict[str, list[Unread]],
+) -> None:
+    key = place.run_id, place.number
+    spool = known.get(key) or _adopted(archive, archived, place)
+    if spool is None:
+        return
+    known[key] = spool
+    if _is_unread(archive, archived, place, spool):
+        waiting = unread.setdefault(place.run_id, [])
+        if all(other.spool.number != place.number for other in waiting):
+            waiting.append(Unread(spool, place.is_compressed))
+
+
+def _places(archive: Archive, run_ids: Collection[str] | None) -> Iterator[Place]:
+    if run_ids is None:
+        return archive.places()
+    # What is not finished may be so soon.
+    return (place for place in archive.places(is_onlooker=True) if place.run_id in run_ids)
+
+
+def _not_settled(
+    archived: Archived, run_ids: Collection[str] | None
+) -> Iterator[tuple[int, str, ArchivedSpool]]:
+    for state in ("unread", "resting"):
+        for row in all_in_state(archived, state):
+            if run_ids is None or row[1] in run_ids:
+                yield row
 
 
 def pages(
@@ -96,7 +152,7 @@ def _adopted(archive: Archive, archived: Archived, place: Place) -> ArchivedSpoo
     try:
         if not mark or not archive.is_known_by(place, offset, mark):
             return unread
-    except OSError as error:
+    except DAMAGE as error:
         _log.error("archived spool cannot be read", run=place.run_id, reason=str(error))
         return None
     # More may have been written to it since: by its size, it has not been looked at yet.
@@ -142,7 +198,12 @@ def _is_unread_compressed(
 def recover_absent(
     archive: Archive, archived: Archived, run_no: int, run_id: str, spool: ArchivedSpool
 ) -> None:
-    """Bring the store to what became of an archived spool, if that is not there as it was."""
+    """Bring the store to what became of an archived spool, if that is not there as it was.
+
+    Raises:
+        OSError: It cannot be told now.
+        StoreError: The store cannot be used now.
+    """
     place = Place(run_id, spool.number)
     if archive.status(place):
         return
@@ -158,7 +219,7 @@ def recover_absent(
 def _is_in_place(archive: Archive, run_id: str, spool: ArchivedSpool) -> bool:
     try:
         return bool(spool.mark) and archive.is_known_by(Place(run_id, 0), spool.offset, spool.mark)
-    except OSError:
+    except DAMAGE:
         return False
 
 
