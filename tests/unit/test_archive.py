@@ -290,6 +290,25 @@ def test_a_line_that_comes_while_it_is_asked_who_writes_is_folded_first(
     assert shelf.fold() == all_steps(STEPS + 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "hours", "is_kept"), [("ext4", 1, False), ("lustre", 1, True), ("lustre", 25, False)]
+)
+def test_on_a_network_file_system_a_spool_rests_for_a_day(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, kind: str, hours: int, is_kept: bool
+) -> None:
+    """Another machine may have it open, and the kernel of this one says that nobody has."""
+    table = shelf.home / "table"
+    table.write_text(f"1 0 0:1 / / rw - {kind} far:/home rw\n")
+    monkeypatch.setattr("steplogd.mounts._TABLE", table)
+    monkeypatch.setattr("steplogd.retention.archivist.REST_SECONDS", 0.0)
+    shelf.take()
+    ((run_no, _, spool),) = shelf.archived.in_state("resting", START, 1)
+    now = shelf.archive.path(PLACE).stat().st_ctime + hours * 3600
+    shelf.archivist.finish(run_no, PLACE, spool, "remove", now, lambda: None)
+
+    assert shelf.archive.path(PLACE).exists() == is_kept
+
+
 def test_a_run_is_everywhere_when_every_backend_has_acknowledged_all(shelf: Shelf) -> None:
     """Its observations, its own state, and dead letters that somebody wants to be sent again."""
     cursors = Cursors(shelf.database)

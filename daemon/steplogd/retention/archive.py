@@ -48,6 +48,7 @@ from steplog.home import (
 )
 from steplog.names import check_run_id
 from steplogd.intake.tail import MARK_BYTES, mark_of, opened
+from steplogd.mounts import remote_mount
 from steplogd.retention.compression import CompressedSpool, compress
 from steplogd.retention.writers import NotNow, locked, writers_of
 
@@ -205,13 +206,18 @@ class Archive:
         return True
 
     def writers(self, place: Place) -> Writers:
-        """Tell whether anybody may still write to an archived spool; raises as `read_chunk`."""
+        """Tell whether anybody may still write to an archived spool; raises as `read_chunk`.
+
+        "nobody" is nowhere said of a network file system: what other machines have open there, or
+        locked, the kernel of this one may not know.
+        """
         with opened(self.path(place)) as (fd, _):
             try:
                 with locked(fd):
-                    return writers_of(fd)
+                    found = writers_of(fd)
             except NotNow:
                 return "somebody"
+        return "unknown" if found == "nobody" and remote_mount(self._folder) else found
 
     def is_known_by(self, place: Place, offset: int, mark: bytes) -> bool:
         """Tell whether a mark is that of an archived spool, or of the run's spool at number 0.

@@ -32,8 +32,9 @@ REST_SECONDS: Final = 60.0
 about to open it when it was renamed."""
 
 LONG_REST_SECONDS: Final = 24 * 60 * 60.0
-"""The same where the kernel does not tell whether anybody has it open: who writes without a lock
-has written within a day, or is not there any more."""
+"""The same where the kernel does not tell whether anybody has it open, as on a network file system:
+who writes without a lock, or on another machine, has written within a day, or is not there any
+more."""
 
 
 class Done(NamedTuple):

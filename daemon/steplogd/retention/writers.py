@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Writers = Literal["somebody", "nobody", "unknown"]
 """Whether anybody has a file open to write to it: not known of another user's file, without the
-capability CAP_LEASE, nor on a file system without leases."""
+capability CAP_LEASE, nor on a file system without leases or that other machines share."""
 
 
 class NotNow(Exception):  # it is a state of affairs, not a mistake
