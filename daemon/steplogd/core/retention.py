@@ -35,6 +35,8 @@ class Policy(msgspec.Struct, frozen=True):
             even before `after_days`. Counted is what all files in the home take on the disk;
             freed are spools of runs that ended and that every backend has, and where the action
             is `remove`, compressed ones too: never run logs, `runs/`, or what is not ours.
+            Compressed ones, which `remove` finds where it was not asked for before, go after all
+            others, those of the runs that began first before those that began later.
     """
 
     action: Action = "keep"

@@ -116,6 +116,8 @@ class Freeing:
     def remove_page(self, policy: Policy, now: float, excess_bytes: int) -> None:
         """Remove compressed spools of a page that are due, and as many as free what is too much.
 
+        Those of the runs that began first go first, whenever they ended.
+
         Raises:
             Stopped: It is time to stop, or the policy is another one by now.
             StoreError: The store cannot be used now.

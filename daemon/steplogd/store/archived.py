@@ -124,6 +124,9 @@ class Archived:
     ) -> list[tuple[int, str, ArchivedSpool]]:
         """Return archived spools with number and id of their runs, those after a place.
 
+        In the order of these numbers: to go by when runs ended, all would have to be read for each
+        page, or each run that ends would pay for an index of it.
+
         Args:
             state: Theirs.
             after: The run's number and the spool's that the last page ended with.
