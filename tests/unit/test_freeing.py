@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +19,14 @@ from steplogd.store.archived import START, write_archived
 from tests.shelf import PLACE, Shelf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from steplogd.retention.archive import Place
     from steplogd.store.archived import State
 
 KEEP = Policy("keep")
 REMOVE = Policy("remove", after_days=0)
+COMPRESS = Policy("compress", after_days=0)
 MANY = 5
 
 
@@ -103,3 +108,41 @@ def test_spools_that_hold_more_than_the_run_log_are_compressed_instead(
 
     assert {place.is_compressed for place in shelf.archive.places()} == {True}
     assert desk.left() == MANY
+
+
+def test_what_is_folded_is_durable_before_a_page_is_compressed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the store's file itself; and once for all of it, as each time the disk is waited for."""
+    desk = Desk(shelf)
+    desk.policy = COMPRESS
+    done: list[object] = []
+    compress, make_durable = shelf.archive.compress, shelf.archived.make_durable
+
+    def look_and_compress(place: Place, size: int, may_go_on: Callable[[], None]) -> int:
+        copy = shutil.copy(shelf.home / "steplog.db", shelf.home / "copy.db")
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            done.extend(connection.execute("SELECT count(*) FROM archived").fetchone())
+        return compress(place, size, may_go_on)
+
+    def note_and_make_durable() -> bool:
+        done.append("durable")
+        return make_durable()
+
+    monkeypatch.setattr(shelf.archive, "compress", look_and_compress)
+    monkeypatch.setattr(shelf.archived, "make_durable", note_and_make_durable)
+    desk.freeing.finish_page(COMPRESS, 2e9)
+
+    assert done == ["durable", *[MANY] * MANY]
+
+
+def test_nothing_is_compressed_while_the_store_cannot_be_made_durable(shelf: Shelf) -> None:
+    """As while somebody reads what it was before; it is tried again later."""
+    with contextlib.closing(sqlite3.connect(shelf.home / "steplog.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM run").fetchone()
+        desk = Desk(shelf)
+        desk.policy = COMPRESS
+        desk.freeing.finish_page(COMPRESS, 2e9)
+
+    assert not any(place.is_compressed for place in shelf.archive.places())

@@ -20,8 +20,9 @@ once, into `archive/`, and there it may be written to for a while. That is how n
    from where it stands: the archived spool has a checkpoint of its own, which is committed together
    with the fold, as the spool's is. So it counts exactly once.
 5. When it has rested, nobody has it open, and all of it is folded, it is compressed or removed.
-   Compressed: into another name, read back, synced, renamed to `RUN.NUMBER.jsonl.gz`, the folder
-   synced; only then is the original deleted, and only then does the store say so. Removed: the
+   Compressed: when the store has what is folded of it in the file itself, into another name, read
+   back, synced, renamed to `RUN.NUMBER.jsonl.gz`, the folder synced; only then is the original
+   deleted, and only then does the store say so. Removed: the
    store says so first, and has all of it in the file itself, synced, not only in its WAL; only then
    is the spool deleted.
 

@@ -79,6 +79,7 @@ class Freeing:
         self._after_resting = self._after_compressed = START
         self._done: list[Done] = []
         self._complaints = Complaints()
+        self._is_durable = False
         self.is_turn_over = False
 
     def finish_page(self, policy: Policy, now: float) -> tuple[list[tuple[str, int]], str]:
@@ -99,6 +100,7 @@ class Freeing:
         late: list[tuple[str, int]] = []
         shortage = ""
         page = self._archived.in_state("resting", self._after_resting, PAGE)
+        self._is_durable = False
         for run_no, run_id, spool in page:
             self._check_stop()
             try:
@@ -175,7 +177,7 @@ class Freeing:
             policy = _only_looking(policy)
         if policy.action == "remove" and self._archived.holds_more(run_no):
             policy = replace(policy, action="compress")
-        check = self._check_room if policy.action == "compress" else self._check_stop
+        check = self._check_compressing if policy.action == "compress" else self._check_stop
         try:
             done = self._archivist.finish(run_no, place, spool, policy.action, now, check)
         except NotNow:
@@ -190,10 +192,15 @@ class Freeing:
         if self._is_stopping() or self._current_policy() is not self._policy:
             raise Stopped
 
-    def _check_room(self) -> None:
+    def _check_compressing(self) -> None:
         self._check_stop()
         if shortage := self._disk.shortage():
             raise Short(shortage)
+        # What is done to files survives a power cut that takes the store's last commits, and then
+        # it would know less of a spool than was folded. Once is enough for all of a page.
+        if not self._is_durable and not self._archived.make_durable():
+            raise NotNow("somebody reads the store")
+        self._is_durable = True
 
     def _note(self, run_id: str, done: Done) -> None:
         self._budget.note_done(done)
