@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -17,6 +16,7 @@ import msgspec
 
 from steplog.home import default_home, nearest_there
 from steplogd.core.retention import ACTIONS, Policy
+from steplogd.lasting import is_lasting
 from steplogd.metrics.listen import parse_listen
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ T = TypeVar("T")
 ENTRY_POINT_GROUP: Final = "steplog.backends"
 _COMMON_BACKEND_KEYS: Final = ("type", "name")
 _KEEP_ALL: Final = Policy()
-_LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP))
-"""Rights, and what stands in the way: a disk gets over neither."""
-
-_MISTAKES: Final = (ValueError, TypeError, SystemExit)
-"""What a backend raises that does not like its options; all else may be its machine's trouble."""
 
 
 class ConfigError(Exception):
@@ -178,13 +173,6 @@ def _unreadable(path: Path, error: OSError) -> ConfigError:
 def _kind_of(error: BaseException) -> type[ConfigError]:
     """Tell of what kind an error is: wrong until a person mends it, or perhaps for now alone."""
     return ConfigError if is_lasting(error) else NotNow
-
-
-def is_lasting(error: BaseException) -> bool:
-    """Tell whether what failed will fail as long as nobody changes anything."""
-    if isinstance(error, OSError):
-        return error.errno in _LASTING
-    return isinstance(error, _MISTAKES)
 
 
 def _backend(table: dict[str, Any], where: str, number: int) -> BackendConfig:

@@ -8,7 +8,8 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from steplog.home import catalog_folder, make_folder, spool_folder
-from steplogd.config import ConfigError, is_lasting
+from steplogd.config import ConfigError
+from steplogd.lasting import is_lasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

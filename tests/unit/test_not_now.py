@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from steplogd import shared_home
-from steplogd.config import ConfigError, NotNow, is_lasting, load_config
+from steplogd.config import ConfigError, NotNow, load_config
+from steplogd.lasting import is_lasting
 from tests.conftest import run_program
 from tests.daemon import configure, steplogd
 from tests.disks import CannotMount, mounted

@@ -7,7 +7,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
-from steplogd.config import ConfigError, find_config, load_config
+from steplogd.config import find_config, load_config
 from steplogd.delivery.secrets import without_secrets
 from steplogd.doctor.finding import Finding, ok, warning
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from steplogd.config import Config
+    from steplogd.config import Config, ConfigError
 
 CHECK: Final = "configuration"
 
@@ -26,10 +26,7 @@ def read(given: str | None) -> tuple[Path | None, Config]:
     Raises:
         ConfigError: It is wrong, or cannot be seen.
     """
-    try:
-        path = find_config(given)
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}; make it readable.") from error
+    path = find_config(given)
     return path, load_config(path)
 
 
