@@ -90,6 +90,13 @@ def test_a_configuration_is_never_written_over() -> None:
     assert [step for step in steps if isinstance(step, Write)] == []
 
 
+def test_no_configuration_is_written_beside_another_one() -> None:
+    """Else `steplogd check` would look at one that no daemon runs with."""
+    steps = plan_install(SHARED, SHARED_TEXTS, "", Found({}))
+
+    assert CONFIG not in [step.path for step in steps if isinstance(step, Write)]
+
+
 def test_a_changed_unit_restarts_the_daemon() -> None:
     """After an upgrade, say; also those of other users that it is for."""
     found = Found({ALICES.path: OURS}, "active", is_enabled=True, others=("steplogd@bob.service",))

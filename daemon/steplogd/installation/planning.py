@@ -94,7 +94,7 @@ def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Foun
     Args:
         kind: The service.
         texts: What each of its files is to say.
-        config: The configuration for where there is none.
+        config: The configuration for where there is none; "" where it runs with another one.
         found: What there is.
 
     Raises:
@@ -102,7 +102,7 @@ def plan_install(kind: Kind, texts: Mapping[Path, str], config: str, found: Foun
     """
     _refuse_foreign(texts, found)
     steps: list[Step] = []
-    if kind.config is not None and kind.config not in found.texts:
+    if config and kind.config is not None and kind.config not in found.texts:
         steps.append(Write(kind.config, config))
     changed = [path for path, text in texts.items() if found.texts.get(path) != text]
     steps += [Write(path, texts[path]) for path in changed]
