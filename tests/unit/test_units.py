@@ -85,7 +85,7 @@ def test_systemd_says_nothing_against_a_unit(
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_says_what_is_wrong(unit: str, analyze: Callable[..., str], tmp_path: Path) -> None:
     """Else the test above would hold of anything."""
-    wrong = template(unit).replace("RestartSec=1s", "RestartSec=1s\nRestartSlowly=yes")
+    wrong = template(unit).replace("RestartSec=5s", "RestartSec=5s\nRestartSlowly=yes")
 
     assert "RestartSlowly" in analyze("verify", manager(unit), written(unit, tmp_path, wrong))
 
@@ -193,6 +193,12 @@ def test_a_failure_rests_twice_as_long_as_the_last_one(unit: str, tmp_path: Path
         rests.append(int((tmp_path / "rest").read_text()))
 
     assert rests == [1, 3, 7, 15, 31, 60, 60, 0, 1]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_daemon_that_systemd_cannot_start_is_not_tried_every_second(unit: str) -> None:
+    """Its user is gone, so that what should wait between two starts cannot be started either."""
+    assert settings(unit)["RestartSec"] == ["5s"]
 
 
 @pytest.mark.parametrize("unit", UNITS)
