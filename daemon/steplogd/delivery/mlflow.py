@@ -61,9 +61,9 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         server_url: Any MLflow tracking URI; "" is an SQLite database under the home.
         token_file: A file with the token for an http(s) server, read for each request: it may
-            change any time. Variables stand for their values, as in
-            `$CREDENTIALS_DIRECTORY/mlflow`, which systemd lays down when the daemon starts; ""
-            leaves credentials to MLflow.
+            change any time, but for what systemd copied when it started the daemon: after a change
+            in /etc/credstore, restart that. Variables stand for their values, as in
+            `$CREDENTIALS_DIRECTORY/mlflow-token`; "" leaves credentials to MLflow.
     """
 
     server_url: str = ""
