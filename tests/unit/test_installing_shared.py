@@ -71,6 +71,21 @@ def test_a_database_outside_of_the_home_may_be_written_to(
     assert f"\nReadWritePaths={path}\n" in unit
 
 
+def test_files_of_wandb_outside_of_the_home_may_be_written(config: Path, tmp_path: Path) -> None:
+    """They are its own as much as a database is MLflow's; ~ is the home itself."""
+    runs = tmp_path / "runs"
+    backend = '[[backend]]\ntype = "wandb"\nname = "{}"\ndirectory = "{}"\n'
+    config.write_text(HOME + backend.format("a", runs) + backend.format("b", "~/wandb"))
+
+    with pytest.raises(InstallError, match=f"'a' writes to {runs}, which is not there: make it"):
+        preparing.shared_texts(SHARED, str(config))
+    runs.mkdir()
+    unit = preparing.shared_texts(SHARED, str(config))[SHARED.path]
+
+    assert f"\nReadWritePaths={runs}\n" in unit
+    assert unit.count("ReadWritePaths=") == 3
+
+
 @pytest.mark.parametrize("uri", ["sqlite:////data/steplog/m.db", "https://mlflow.example.org/a"])
 def test_servers_and_what_lies_in_the_home_open_no_folder(uri: str, config: Path) -> None:
     """The home is open already."""

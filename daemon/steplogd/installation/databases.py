@@ -15,26 +15,36 @@ if TYPE_CHECKING:
 
 
 def folders_of_databases(config: Config) -> Iterator[Path]:
-    """Name the folders outside of the home that MLflow writes to, which a unit may forbid.
+    """Name the folders outside of the home that trackers write to, which a unit may forbid.
 
     Raises:
         InstallError: One is not there, or cannot be opened without opening the whole machine.
     """
     for backend in config.backends:
-        folder = _folder(getattr(backend.options, "server_url", ""))
-        if folder is None or folder.is_relative_to(config.home):
-            continue
-        if folder == folder.parent:
-            raise InstallError(
-                f"backend {backend.name!r} writes to {folder} itself, which its unit forbids: "
-                "write the whole path of a database in a folder of its own (sqlite:////…)"
-            )
-        if not folder.is_dir():
-            raise InstallError(
-                f"backend {backend.name!r} writes to {folder}, which is not there: make it, for "
-                "the user of the service"
-            )
+        for folder in _folders(backend.options):
+            if folder.is_relative_to(config.home):
+                continue
+            if folder == folder.parent:
+                raise InstallError(
+                    f"backend {backend.name!r} writes to {folder} itself, which its unit forbids: "
+                    "write the whole path of a folder of its own (of a database, sqlite:////…)"
+                )
+            if not folder.is_dir():
+                raise InstallError(
+                    f"backend {backend.name!r} writes to {folder}, which is not there: make it, "
+                    "for the user of the service"
+                )
+            yield folder
+
+
+def _folders(options: object) -> Iterator[Path]:
+    """Name the folders that a backend writes to: MLflow's database, W&B's files."""
+    folder = _folder(getattr(options, "server_url", ""))
+    if folder is not None:
         yield folder
+    directory = getattr(options, "directory", "")
+    if isinstance(directory, str) and directory and not directory.startswith("~"):
+        yield Path("/", directory)  # it runs in /, and ~ is the daemon's own home
 
 
 def _folder(uri: str) -> Path | None:
