@@ -124,7 +124,8 @@ def test_a_person_installs_a_daemon_of_his_own(box: Box) -> None:
 
     said = box.does(STEPLOGD, "install", user="alice")
     tracks_and_drains(box, "alice", "by-herself")
-    again = box.does(STEPLOGD, "install", user="alice")
+    elsewhere = "/home/alice/elsewhere"  # of which her manager does not know
+    again = box.does(STEPLOGD, "install", user="alice", XDG_CONFIG_HOME=elsewhere)
     runs = runs_of(box, "alice")
     gone = box.does(STEPLOGD, "uninstall", user="alice")
 

@@ -34,8 +34,9 @@ ALICES = kinds.of_user("alice")
 @pytest.fixture
 def person(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be somebody with an empty home directory of his own, where no service manager answers."""
-    for name in ("STEPLOG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+    for name in ("STEPLOG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "nobody"))
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert home
     return tmp_path / "me"
@@ -344,6 +345,27 @@ def test_a_wrong_configuration_is_refused_before_anything_is_done(tmp_path: Path
     assert "no key 'grace_second'" in told.stderr
     with pytest.raises(ConfigError):
         preparing.shared_texts(SHARED, str(config))
+
+
+@pytest.mark.usefixtures("person")
+def test_a_persons_unit_lies_where_his_manager_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever his shell exports; and where managers usually look, if none answers."""
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text('#!/bin/sh\n[ "$5" = UnitPath ] && cat "$SEARCHED"\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "shell's"))
+    without = carrying_out.config_home()
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SEARCHED", str(tmp_path / "searched"))
+    (tmp_path / "searched").write_text(
+        "/a b/.config/systemd/user.control /run/user/0/systemd/user.control /etc/systemd/user\n"
+    )
+
+    assert carrying_out.config_home() == Path("/a b/.config")
+    assert without == Path("~/.config").expanduser()
 
 
 def test_a_dry_run_says_all_and_does_nothing(person: Path) -> None:

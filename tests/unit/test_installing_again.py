@@ -20,8 +20,10 @@ ODD = "/data/a b%h;#$x$$\\n\"'"
 @pytest.fixture
 def config(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a person an empty home directory, and a configuration that his shell does not name."""
-    for name in ("STEPLOG_HOME", "STEPLOG_CONFIG", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+    for name in ("STEPLOG_HOME", "STEPLOG_CONFIG", "XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "nobody"))  # no manager answers
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     path = tmp_path / "50%$x c.toml"
     path.touch()

@@ -14,6 +14,7 @@ from steplogd.exit_statuses import EXIT_CONFIG, EXIT_HELD
 from steplogd.installation import kinds
 from steplogd.installation.carrying_out import (
     carry_out,
+    config_home,
     look,
     property_of,
     refuse_where_impossible,
@@ -120,8 +121,7 @@ def chosen_kind(arguments: argparse.Namespace) -> Kind:
         return kinds.of_user(arguments.person)
     if arguments.system or (os.geteuid() == 0 and not arguments.user):
         return kinds.shared()
-    folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return kinds.own(Path(folder).expanduser())
+    return kinds.own(config_home())
 
 
 def say_plan(steps: list[Step]) -> None:

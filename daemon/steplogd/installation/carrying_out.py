@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _BOOTED: Final = Path("/run/systemd/system")
 _FILE_MODE: Final = 0o644
+_FIRST_SEARCHED: Final = "/systemd/user.control"
+"""Where a manager looks first, below the folder for its user's configuration."""
+
 _STARTED_AT: Final = "%a %Y-%m-%d %H:%M:%S UTC"
 """How systemd writes a time in that zone; only newer ones have --timestamp=unix."""
 
@@ -37,6 +40,17 @@ def look(kind: Kind) -> Found:
     outdated = frozenset(_outdated(kind, (kind.unit, *others)))
     is_reload_needed = property_of(kind, "NeedDaemonReload") == "yes"
     return Found(texts, state, is_enabled, others, outdated, is_reload_needed)
+
+
+def config_home() -> Path:
+    """Return where this user's manager looks for his units; `~/.config` where none answers.
+
+    A shell's XDG_CONFIG_HOME does not count, as the manager has an environment of its own.
+    """
+    _name_runtime_folder()
+    searched = _output(("systemctl", "--user", "show", "--value", "--property", "UnitPath"))
+    before, folder, _ = searched.partition(_FIRST_SEARCHED)
+    return Path(before if folder else "~/.config").expanduser()
 
 
 def refuse_where_impossible(kind: Kind) -> None:
@@ -86,14 +100,18 @@ def property_of(kind: Kind, name: str, unit: str = "") -> str:
 
 def _find_user_manager(kind: Kind) -> None:
     """See that this user's manager answers, also to who came by `su`, without its address."""
-    folder = Path(f"/run/user/{os.geteuid()}")
-    if "XDG_RUNTIME_DIR" not in os.environ and folder.is_dir():
-        os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    _name_runtime_folder()
     if not _output(kind.systemctl("show", "--value", "--property", "Version")):
         raise InstallError(
             "no service manager of this user answers: log in as the user himself (not by su or "
             "sudo), or have root run `loginctl enable-linger USER`"
         )
+
+
+def _name_runtime_folder() -> None:
+    folder = Path(f"/run/user/{os.geteuid()}")
+    if "XDG_RUNTIME_DIR" not in os.environ and folder.is_dir():
+        os.environ["XDG_RUNTIME_DIR"] = str(folder)
 
 
 def _state(kind: Kind) -> tuple[str, bool]:
