@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import DEADLINE_SECONDS
+from tests.slowed import BLOCKED_LOOP
 from tests.systemd.shared import (
     BARE,
     CONFIG,
@@ -131,6 +132,29 @@ def test_a_daemon_that_hangs_is_started_again(bare: Box) -> None:
     assert "Watchdog timeout" in said
     assert "Fatal Python error: Aborted" in said
     bare.does("rm", quick)
+    bare.does("systemctl", "daemon-reload")
+
+
+def test_a_daemon_whose_event_loop_is_blocked_is_started_again(bare: Box) -> None:
+    """Though its threads and its process are well: it is the pipeline that has to get on."""
+    program, block_now = "/opt/steplog/blocked.py", f"{HOME}/block-now"
+    drop_in = f"/run/systemd/system/{UNIT}.d/blocked.conf"
+    start = f"ExecStart=\nExecStart={PYTHON} {program} --config {CONFIG}"
+    bare.writes(program, BLOCKED_LOOP)
+    bare.does("chmod", "755", program)
+    bare.writes(drop_in, f"[Service]\nWatchdogSec=4s\nEnvironment=BLOCK_NOW={block_now}\n{start}\n")
+    bare.does("systemctl", "daemon-reload")
+    bare.does("systemctl", "restart", UNIT)
+    before = pid(bare)
+
+    bare.does("touch", block_now)
+    bare.waits('[ ! -e "/proc/$1" ]', before)
+    bare.does("rm", block_now)  # or the next one would block, too
+    is_served_anew(bare, before)
+
+    said = bare.does("journalctl", "-u", UNIT).splitlines()
+    assert any(f'"{program}"' in line and line.endswith(" in block") for line in said)
+    bare.does("rm", drop_in, program)
     bare.does("systemctl", "daemon-reload")
 
 
