@@ -68,3 +68,20 @@ def test_a_token_file_that_holds_none_is_waited_for(
 
     with pytest.raises(Unavailable, match=f"the token_file {file}"):
         backend.open(make_run())
+
+
+def test_a_backend_that_is_built_and_not_used_changes_no_token(
+    proxy: Proxy, mlflow_server: MlflowStore, tmp_path: Path
+) -> None:
+    """The configuration that names it may be refused for something else."""
+    token, other = tmp_path / "token", tmp_path / "other"
+    token.write_text("current")
+    other.write_text("another")
+    proxy.choose = lambda asked: None if b"Bearer current" in asked.content else "401"
+    backend, run = connect(proxy, tmp_path, token_file=str(token)), make_run()
+    session = backend.open(run)
+
+    connect(proxy, tmp_path, token_file=str(other))
+    session.send(NUMBERS)
+
+    assert arrived(mlflow_server, run, NUMBERS)

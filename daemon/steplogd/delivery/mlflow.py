@@ -115,9 +115,6 @@ class MlflowBackend:
         self._connecting = threading.Lock()
         self._late = LateCreates()
         self._token_file = options.token_file
-        if is_server(uri):
-            file = os.path.expandvars(options.token_file)
-            serve(uri, Path(file).expanduser() if file else None)
 
     def open(self, run: RunInfo) -> MlflowSession:
         """Find the MLflow run of a run, or make it."""
@@ -145,6 +142,7 @@ class MlflowBackend:
         if self._artifact_root:
             return mlflow_database.remarks(uri)
         if uri.startswith(_REMOTE):
+            self._serve()
             client = MlflowClient(uri, registry_uri=uri)
             return mlflow_check.remarks(client, uri, self._token_file)
         return iter([Remark(f"{without_secrets(uri)} is not looked at: no server, no database")])
@@ -165,9 +163,16 @@ class MlflowBackend:
                     _make_private(self._embedded)
                 if self._artifact_root:
                     _prepare_database(self._uri, self._artifact_root)
+                self._serve()
                 self._client = MlflowClient(self._uri, registry_uri=self._uri)
                 _spare_collector()
             return self._client
+
+    def _serve(self) -> None:
+        """Let our requests travel as they shall; not before, as this backend may not be taken."""
+        if is_server(self._uri):
+            file = os.path.expandvars(self._token_file)
+            serve(self._uri, Path(file).expanduser() if file else None)
 
 
 def is_server(uri: str) -> bool:

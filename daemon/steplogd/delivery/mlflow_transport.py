@@ -41,7 +41,10 @@ _this_thread: Final = threading.local()
 
 
 def serve(server_url: str, token_file: Path | None) -> None:
-    """Let requests to this server travel through here from now on, with the token in the file."""
+    """Let requests to this server travel through here from now on, with the token in the file.
+
+    It is the server's for the whole process: of two backends of one server, both have it.
+    """
     import mlflow.utils.rest_utils
 
     rest_utils: Any = mlflow.utils.rest_utils  # nowhere else do all of its requests pass
@@ -56,7 +59,7 @@ def _instead_of(before: Callable[..., Response]) -> Callable[..., Response]:
     session = _session()
 
     def request(method: str, url: str, *retrying: Any, **options: Any) -> Response:
-        server = next((known for known in _token_files if _is_below(url, known)), None)
+        server = next((known for known in list(_token_files) if _is_below(url, known)), None)
         if server is None:
             return before(method, url, *retrying, **options)
         return _request(session, server, method, url, options)

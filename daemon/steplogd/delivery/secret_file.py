@@ -26,12 +26,12 @@ def secret_in(file: Path, what: str, most_bytes: int) -> str:
     try:
         with file.open("rb") as opened:
             content = opened.read(most_bytes + 1)
-        if len(content) > most_bytes:
-            raise ValueError("cut, it would be another")
         secret = content.decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"it holds more than a {what}"
         raise Unavailable(f"the {what}_file {file} cannot be read: {reason}") from None
+    if len(content) > most_bytes:  # cut, it would be another
+        raise Unavailable(f"the {what}_file {file} is too long for a {what}: {most_bytes} bytes")
     if not secret.isprintable() or not secret or " " in secret:
         raise Unavailable(f"the {what}_file {file} holds no {what}: one line, without spaces")
     return secret
