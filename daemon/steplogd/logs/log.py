@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
@@ -95,11 +96,15 @@ class _JournalLogger:
         self._journal = journal
         self._stderr = stderr
         self._lost = 0
+        self._counting = threading.Lock()  # any thread may log
 
     def msg(self, told: Mapping[str, Any]) -> None:
         """Write one line."""
-        if self._is_sent(told, 1, is_patient=True) and self._lost:
+        if not self._is_sent(told, 1, is_patient=True):
+            return
+        with self._counting:
             lost, self._lost = self._lost, 0
+        if lost:
             about_lost = {"event": LOST, "level": "warning", "count": lost}
             self._is_sent(about_lost, lost, is_patient=False)
 
@@ -108,7 +113,8 @@ class _JournalLogger:
         try:
             self._journal.send(entry(told), is_patient=is_patient)
         except NotReading:
-            self._lost += lines
+            with self._counting:
+                self._lost += lines
         except OSError:
             urgency = priority(kind_of(str(told["event"])), str(told["level"]))
             self._stderr.write(f"<{urgency}>{json.dumps(told)}\n")
