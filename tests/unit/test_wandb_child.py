@@ -47,9 +47,12 @@ def test_a_process_that_was_started_while_it_is_closed_is_ended(
 ) -> None:
     """Who closes it had not seen it, and is not kept waiting until it has begun."""
     child = Child(Place("offline", "", "", str(tmp_path)), DEADLINE_SECONDS)
-    monkeypatch.setattr(
-        "steplogd.delivery.wandb_child.key_in", lambda _: setattr(child, "_is_closed", True) or {}
-    )
+
+    def close_meanwhile(_: Path | None) -> dict[str, str]:
+        child._is_closed = True
+        return {}
+
+    monkeypatch.setattr("steplogd.delivery.wandb_child.key_in", close_meanwhile)
 
     with pytest.raises(Unavailable, match="closed"):
         child.start()
