@@ -63,7 +63,8 @@ class MlflowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         token_file: A file with the token for an http(s) server, read for each request: it may
             change any time, but for what systemd copied when it started the daemon: after a change
             in /etc/credstore, restart that. Variables stand for their values, as in
-            `$CREDENTIALS_DIRECTORY/mlflow-token`; "" leaves credentials to MLflow.
+            `$CREDENTIALS_DIRECTORY/mlflow-token`; "" leaves credentials to MLflow. A server has
+            one for all backends that name it.
     """
 
     server_url: str = ""
