@@ -322,3 +322,18 @@ def test_stop_is_told_and_ends_the_process_well(home: Path, manager: Manager) ->
     assert status == 0
     assert manager.values("STOPPING") == ["1"]
     assert manager.status.startswith("stopping: ")
+
+
+@pytest.mark.usefixtures("third_party")
+def test_second_signal_to_stop_asks_for_no_more_time(home: Path, manager: Manager) -> None:
+    """While a tracker hangs that is waited for: it is told once that it stops, and ends well."""
+    append(home, "r", Scribe().track())
+    with serving(home, "--config", configure(home, f"{FILE}hangs = true\n")) as process:
+        manager.wait_for_status("file 1 observation behind")
+        process.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING")
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(DEADLINE_SECONDS)
+
+    assert status == 0
+    assert manager.values("STOPPING") == ["1"]
