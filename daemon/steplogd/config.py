@@ -36,10 +36,9 @@ class ConfigError(Exception):
 
 
 class NotNow(ConfigError):
-    """It cannot be told now whether it is right: what failed may work in a moment.
+    """It cannot be told now whether it is right: a disk does not answer, or a package is missing.
 
-    A file system that does not answer, say, or a package that is being replaced. A daemon that
-    starts tries again; for all others it is as good as wrong.
+    A daemon that starts tries again; for all others it is as good as wrong.
     """
 
 
@@ -89,8 +88,7 @@ class BackendConfig:
             backend = self.kind(self.options, home)
             _ = backend.limits.parallel_runs
         except (Exception, SystemExit) as error:  # a third party's code may raise anything
-            kind = _kind_of(error)
-            raise kind(f"Backend {self.name!r} cannot be built: {error}.") from error
+            raise _kind_of(error)(f"Backend {self.name!r} cannot be built: {error}.") from error
         return backend
 
 

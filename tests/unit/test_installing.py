@@ -174,18 +174,6 @@ def test_the_slice_stays_as_long_as_another_unit_lies_in_it(kind: kinds.Kind) ->
     assert set(removed) - set(left) == {"steplog.slice"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have another user check")
-def test_a_users_unit_comes_with_all_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slice that it names among them."""
-    monkeypatch.setattr(preparing, "_refuse_hidden", lambda *_: None)
-    kind = kinds.of_user("root")
-
-    texts = preparing.texts_of_user(kind, "root")
-
-    assert tuple(texts) == kind.written
-    assert all(text.startswith(MARK) for text in texts.values())
-
-
 def test_a_changed_slice_is_read_again() -> None:
     """Though no service's file is another."""
     texts = dict.fromkeys(ALICES.written, OURS)
@@ -401,21 +389,3 @@ def test_it_finds_what_it_wrote(person: Path) -> None:
     assert look(kind).texts == {kind.path: OURS}
     assert told.stdout.splitlines()[0] == f"would remove {kind.path}"
     assert kind.path.read_text().startswith(MARK)
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--for", "nobody-here"], "there is no user 'nobody-here'"),
-        (["--for", "a b"], "cannot be in the name of a unit"),
-        (["--for", "root", "--config", "x"], "each user has ~/.config/steplog for his own"),
-    ],
-)
-@pytest.mark.usefixtures("person")
-def test_users_who_cannot_be_served_are_one_sentence(words: list[str], says: str) -> None:
-    """That names them."""
-    told = steplogd("install", "--dry-run", *words)
-
-    assert told.returncode == 1
-    assert says in told.stderr
-    assert told.stderr.count("\n") == 1

@@ -10,6 +10,7 @@ import pytest
 from steplogd.config import ConfigError
 from steplogd.installation import kinds, preparing
 from steplogd.installation.planning import InstallError
+from steplogd.installation.units import MARK
 from tests.daemon import steplogd
 
 PROBE = """
@@ -68,3 +69,30 @@ def test_a_name_that_is_no_users_means_no_other_service(command: str, name: str)
 
     assert (told.returncode, told.stdout) == (1, "")
     assert f"{name!r} cannot be in the name of a unit" in told.stderr
+
+
+@only_root
+def test_a_users_unit_comes_with_all_its_files(kind: kinds.Kind) -> None:
+    """The slice that it names among them."""
+    texts = preparing.texts_of_user(kind, "root")
+
+    assert tuple(texts) == kind.written
+    assert all(text.startswith(MARK) for text in texts.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--for", "nobody-here"], "there is no user 'nobody-here'"),
+        (["--for", "a b"], "cannot be in the name of a unit"),
+        (["--for", "root", "--config", "x"], "each user has ~/.config/steplog for his own"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_users_who_cannot_be_served_are_one_sentence(words: list[str], says: str) -> None:
+    """That names them."""
+    told = steplogd("install", "--dry-run", *words)
+
+    assert told.returncode == 1
+    assert says in told.stderr
+    assert told.stderr.count("\n") == 1
