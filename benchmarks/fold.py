@@ -18,13 +18,12 @@ import msgspec
 
 from benchmarks.frame.answer import Row
 from benchmarks.frame.fold_floor import floor
-from benchmarks.frame.folding import fold_all
+from benchmarks.frame.folding import fold_all, line_over
 from benchmarks.frame.processes import memory_mb
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure, ratios
-from steplogd.folding.line import Line
 from steplogd.store.database import Database
-from steplogd.store.run_logs import ROWS_A_STATEMENT, RunLogs
+from steplogd.store.run_logs import ROWS_A_STATEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +209,7 @@ def in_process(home: Path) -> float:
     """Fold a home as the daemon does, but here; return the seconds."""
     _forget(home)
     with contextlib.closing(Database(home / "steplog.db")) as database:
-        line = Line(home, RunLogs(database), 2, 3600)
+        line = line_over(home, database)
         start = time.perf_counter()
         fold_all(line)
         return time.perf_counter() - start

@@ -17,14 +17,13 @@ import steplog
 from benchmarks.frame.answer import Row
 from benchmarks.frame.daemon import BEGINNING, POINT, new_home
 from benchmarks.frame.fits import LINEAR, exponent, growth, large_exponent
-from benchmarks.frame.folding import fold_all
+from benchmarks.frame.folding import fold_all, line_over
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure
 from steplogd.core.state import SUCCESS, Changes, RunState
 from steplogd.delivery.courier import Courier
 from steplogd.delivery.memory import MemoryBackend, MemoryOptions
 from steplogd.delivery.mlflow import MlflowBackend, MlflowOptions
-from steplogd.folding.line import Line
 from steplogd.logs.log import set_up_log
 from steplogd.store.cursors import Cursors
 from steplogd.store.database import Database
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 Points = list[tuple[float, float]]
 GRACE_SECONDS: Final = 0.0
-IDLE_SECONDS: Final = 3600.0
 ROUNDS: Final = 3
 # Of what takes milliseconds; three of them may all meet a slow moment.
 SHORT_ROUNDS: Final = 10
@@ -75,7 +73,7 @@ class House:
 
     def restart(self) -> None:
         """Take up what is committed, as a daemon that starts does."""
-        self.line = Line(self.home, RunLogs(self.database), GRACE_SECONDS, IDLE_SECONDS)
+        self.line = line_over(self.home, self.database, GRACE_SECONDS)
 
     def fold(self) -> None:
         """Fold all that is there, and end the runs that are over."""

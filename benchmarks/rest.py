@@ -21,12 +21,11 @@ from benchmarks.frame.daemon import (
     serving,
     wait_until,
 )
-from benchmarks.frame.folding import fold_all
+from benchmarks.frame.folding import fold_all, line_over
 from benchmarks.frame.processes import descriptor_count, memory_mb, thread_count
 from benchmarks.frame.question import Notebook, ask
 from benchmarks.frame.spread import measure
 from steplog.home import database_path
-from steplogd.folding.line import Line
 from steplogd.logs.log import set_up_log
 from steplogd.store.database import Database
 from steplogd.store.documents import Documents
@@ -144,8 +143,8 @@ def fold_finished(home: Path) -> None:
     """
     database = Database(database_path(home))
     take(database, dict)
-    run_logs, documents = RunLogs(database), Documents(database)
-    line = Line(home, run_logs, grace_seconds=0.0, idle_seconds=3600.0)
+    _run_logs, documents = RunLogs(database), Documents(database)
+    line = line_over(home, database, grace_seconds=0.0)
     fold_all(line)
     for _ in range(2):
         line.end_runs(time.monotonic(), time.time())

@@ -6,6 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from steplogd.folding.line import Line
+from steplogd.retention.archive import Archive
+from steplogd.retention.archived_spools import ArchivedSpools
+from steplogd.store.archived import Archived
 from steplogd.store.database import Database
 from steplogd.store.run_logs import RunLogs
 
@@ -14,6 +17,19 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 2.0
 IDLE_SECONDS = 100.0
+
+
+def line_over(
+    home: Path,
+    database: Database,
+    grace_seconds: float = GRACE_SECONDS,
+    idle_seconds: float = IDLE_SECONDS,
+    run_logs: RunLogs | None = None,
+) -> Line:
+    """Return a line over a home, as a daemon has it that has just started."""
+    archived = ArchivedSpools(Archive(home), Archived(database))
+    run_logs = run_logs or RunLogs(database)
+    return Line(home, run_logs, grace_seconds, idle_seconds, archived)
 
 
 class Bench:
@@ -28,7 +44,7 @@ class Bench:
 
     def restart(self) -> None:
         """Begin anew from what is committed."""
-        self.line = Line(self.home, RunLogs(self.database), GRACE_SECONDS, IDLE_SECONDS)
+        self.line = line_over(self.home, self.database)
 
     def fold(self) -> int:
         """Fold all that is there; return in how many passes."""

@@ -11,12 +11,11 @@ from anyio import to_thread
 
 from steplogd.config import Config, load_config
 from steplogd.folding.follow import Follower
-from steplogd.folding.line import Line
 from steplogd.folding.spools import Spools
 from steplogd.home_disk import HomeDisk
 from steplogd.store.database import Database
-from steplogd.store.run_logs import RunLogs
 from steplogd.troubles import Troubles
+from tests.bench import line_over
 from tests.conftest import DEADLINE_SECONDS
 from tests.guard import RULES
 from tests.lines import Scribe, append
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steplog.events import Malformed
+    from steplogd.folding.line import Line
     from steplogd.intake.tail import Chunk
 
 pytestmark = RULES
@@ -51,7 +51,7 @@ def line(home: Path) -> Iterator[Line]:
     for run_id in RUN_IDS:
         append(home, run_id, Scribe().track())
     with contextlib.closing(Database(home / "steplog.db")) as database:
-        line = Line(home, RunLogs(database), 2, 3600)
+        line = line_over(home, database)
         line.spools = Listed(home)
         yield line
 

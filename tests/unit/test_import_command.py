@@ -15,9 +15,9 @@ from steplog.importing import placing
 from steplog.importing.sources import MAX_BYTES, MAX_DEPTH
 from steplogd.core.fold import Fold
 from steplogd.core.state import RunState
-from steplogd.folding.line import Line
 from steplogd.store.database import Database
 from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.bench import line_over
 from tests.conftest import spools
 
 GOOD = {"run_id": "good", "status": "SUCCESS", "steps": {}}
@@ -131,7 +131,7 @@ def test_a_run_whose_spool_was_archived_is_present(
     path = put(tmp_path / "good.json", GOOD)
     report(capsys, str(path))
     database = Database(home / "steplog.db")
-    Line(home, RunLogs(database), 1.0, 1.0).run(["good"])
+    line_over(home, database).run(["good"])
     database.close()
     (home / "spool" / "good.jsonl").unlink()
     capsys.readouterr()  # the log says that a run began

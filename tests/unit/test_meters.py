@@ -8,16 +8,17 @@ import pytest
 
 from steplog.home import spool_folder
 from steplogd.delivery.counts import Counts
-from steplogd.folding.line import Line
 from steplogd.folding.missed import Missed
 from steplogd.meters import Histogram
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import RunLogs
+from tests.bench import line_over
 from tests.lines import Scribe, append, line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steplogd.folding.line import Line
     from steplogd.store.database import Database
 
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def folding(tmp_path: Path, database: Database) -> Line:
     """Build a line over an empty home."""
     spool_folder(tmp_path).mkdir()
-    return Line(tmp_path, RunLogs(database), 2.0, 100.0)
+    return line_over(tmp_path, database)
 
 
 def fold(folding: Line, now: float = 0.0) -> None:
@@ -59,7 +60,7 @@ def test_what_was_folded_before_the_start_is_not_counted(
     a = Scribe()
     append(tmp_path, "r", a.line("join"), a.track(), a.line("lost", count=3))
     fold(folding)
-    later = Line(tmp_path, RunLogs(database), 2.0, 100.0)
+    later = line_over(tmp_path, database)
     append(tmp_path, "r", a.track())
     fold(later)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steplogd.folding.line import Line
 from steplogd.folding.recent import MOST_BYTES, RecentRuns
 from steplogd.store.database import Database, StoreError
 from steplogd.store.run_logs import FoldedRun, RunLogs
+from tests.bench import line_over
 from tests.lines import Scribe, append
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class House:
     def restart(self) -> None:
         """Begin anew from what is committed."""
         self.run_logs = CountingRunLogs(self.database)
-        self.line = Line(self.home, self.run_logs, GRACE_SECONDS, 100.0)
+        self.line = line_over(self.home, self.database, run_logs=self.run_logs)
 
     def visit(self, w: str, *, fails: bool = False) -> None:
         """Let a process join, track, leave, and the run end."""

@@ -8,14 +8,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from steplog.home import spool_folder
-from steplogd.folding.line import Line
 from steplogd.store.database import StoreError
 from steplogd.store.run_logs import RunLogs
+from tests.bench import line_over
 from tests.lines import Scribe, append
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steplogd.folding.line import Line
     from steplogd.store.database import Database
 
 _FAR_SECONDS = 1e9
@@ -25,7 +26,7 @@ _FAR_SECONDS = 1e9
 def line(tmp_path: Path, database: Database) -> Line:
     """Build a line over an empty home; a run ends at the second look after nobody is in it."""
     spool_folder(tmp_path).mkdir()
-    return Line(tmp_path, RunLogs(database), 2.0, 100.0)
+    return line_over(tmp_path, database)
 
 
 def news(line: Line, now: float = 0.0) -> list[tuple[str, str]]:

@@ -12,11 +12,10 @@ from anyio import to_thread
 from steplog.home import spool_folder
 from steplogd.config import Config, Settings
 from steplogd.folding.follow import Follower
-from steplogd.folding.line import Line
 from steplogd.home_disk import HomeDisk
 from steplogd.store.database import Database
-from steplogd.store.run_logs import RunLogs
 from steplogd.troubles import Troubles
+from tests.bench import line_over
 from tests.conftest import DEADLINE_SECONDS
 from tests.guard import RULES
 from tests.lines import append, line
@@ -40,7 +39,7 @@ def database(home: Path) -> Iterator[Database]:
 
 def following(home: Path, database: Database) -> Follower:
     """Build a follower that follows already; none of its stages runs by itself."""
-    folding = Line(home, RunLogs(database), 2.0, 100.0)
+    folding = line_over(home, database)
     follower = Follower(
         Config(home, Settings()),
         folding,

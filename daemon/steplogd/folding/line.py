@@ -62,7 +62,7 @@ class Line:
         home: Where the spools lie.
         run_logs: The store.
         grace_seconds, idle_seconds: The same.
-        archived: The archived spools; without them, none is read.
+        archived: The archived spools.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Line:
         run_logs: RunLogs,
         grace_seconds: float,
         idle_seconds: float,
-        archived: ArchivedSpools | None = None,
+        archived: ArchivedSpools,
     ) -> None:
         self._run_logs = run_logs
         self.grace_seconds = grace_seconds
@@ -90,8 +90,7 @@ class Line:
 
     def close(self) -> None:
         """Close the files that are read."""
-        if self.archived:
-            self.archived.close()
+        self.archived.close()
 
     def leaving(self) -> set[str]:
         """Return the runs that nobody is in, and that wait for the end of the grace period."""
@@ -108,21 +107,18 @@ class Line:
 
     def unread(self) -> list[str]:
         """Return the runs of which archived spools are to be folded next."""
-        return self.archived.unread() if self.archived else []
+        return self.archived.unread()
 
     def backlog_bytes(self) -> int:
         """Return how many bytes are not folded yet, archived or not; raises as `spools.sizes`."""
-        archived_bytes = self.archived.backlog_bytes() if self.archived else 0
-        return self.spools.backlog_bytes() + archived_bytes
+        return self.spools.backlog_bytes() + self.archived.backlog_bytes()
 
     def waiting(self) -> list[str]:
-        """Return the same, and begin with those of which something could not be read.
+        """Let archived spools that could not be read have their turn again, and return `unread`.
 
         Raises:
             StoreUnusable: The store cannot be used any more.
         """
-        if not self.archived:
-            return []
         for run_id, (offset, mark) in self.archived.try_again().items():
             self.spools.go_by(run_id, offset, mark)
             self._ended.take(run_id)
@@ -135,19 +131,21 @@ class Line:
 
     def look_again(self, run_id: str, number: int) -> None:
         """Have an archived spool that has grown be folded on."""
-        if self.archived:
-            self.archived.look_again(run_id, number)
+        self.archived.look_again(run_id, number)
 
     def is_at_rest(self, run_id: str) -> bool:
         """Tell whether a run has ended, and nothing of it is read, or about to be."""
-        is_read = self.archived is not None and self.archived.is_unread(run_id)
-        return not is_read and run_id not in self._open and run_id not in self._failed
+        return (
+            not self.archived.is_unread(run_id)
+            and run_id not in self._open
+            and run_id not in self._failed
+        )
 
     def forget_spool(self, run_id: str, spool: ArchivedSpool) -> None:
         """Note that the store has a run's spool for archived: its next one begins at the start."""
         self.spools.forget(run_id)
         self._ended.take(run_id)
-        if self.archived and spool.state == "unread":
+        if spool.state == "unread":
             self.archived.take_up(run_id, spool)
         self.held.discard(run_id)
 
@@ -236,9 +234,9 @@ class Line:
         """Fold what comes next of a run; None where there is nothing, or it is not to be read."""
         if self._is_too_large(run_id) or run_id in self.held:
             return None
-        if self.archived and (late := self.archived.read(run_id)):
+        if late := self.archived.read(run_id):
             return self._fold(run_id, late[0], [], late[1])
-        if self.archived and (reason := self.archived.held_up(run_id)):
+        if reason := self.archived.held_up(run_id):
             self.spools.refuse(run_id, reason)  # what was written later is folded later
             return None
         found = self.spools.read(run_id)
@@ -259,9 +257,8 @@ class Line:
         run.folded.archived = archived
         if archived is None:
             run.folded.offset, run.folded.mark = chunk.end, chunk.end_mark
-        if self.archived:
-            last = archived is None or self.archived.is_last(run_id, archived)
-            run.folded.is_partly_unread = not last
+        last = archived is None or self.archived.is_last(run_id, archived)
+        run.folded.is_partly_unread = not last
         if run.fold.weight > MOST_WEIGHT_BYTES:
             self._too_large.add(run_id)
         changes = run.fold.take_changes()
@@ -276,8 +273,7 @@ class Line:
 
     def _give_up(self, run_id: str, reason: str) -> None:
         self.spools.refuse(run_id, reason)
-        if self.archived:
-            self.archived.give_up(run_id)
+        self.archived.give_up(run_id)
 
     def _take_up(self, run_id: str) -> OpenRun:
         run = self._ended.take(run_id)
@@ -307,7 +303,7 @@ class Line:
             self._failed.discard(one.run_id)
             self.spools.complaints.say_set_aside(one.run_id, one.changes.set_aside)
             one.run.folded.archived = None
-            if self.archived and one.archived:
+            if one.archived:
                 self.archived.note_folded(one.run_id, one.archived)
             elif one.chunk is not None:
                 self.spools.note_folded(one.run_id, one.chunk)
@@ -321,7 +317,7 @@ class Line:
             tell(one.before, now, state)
 
     def _has_ended(self, run_id: str, run: OpenRun, now: float, wall_now: float) -> bool:
-        if self.archived and self.archived.is_unread(run_id):
+        if self.archived.is_unread(run_id):
             return False
         path, read_to = self.spools.path(run_id), self.spools.read_to(run_id)
         presence = look(path, read_to, run.folded.state, wall_now, self.idle_seconds)
