@@ -18,7 +18,7 @@ from steplogd.doctor import file_system, store
 from steplogd.doctor.patient import admit
 from steplogd.doctor.probe import probe
 from tests.conftest import wait_until
-from tests.daemon import configure, rows, steplogd
+from tests.daemon import configure, steplogd
 from tests.disks import fill, mounted_or_skipped, use_up_files
 from tests.doctor import Report, everything_in, examine, read
 from tests.lines import append, line
@@ -139,9 +139,12 @@ def test_user_of_a_shared_home_sees_who_serves_it(place: Path) -> None:
     home, path = state / "home", place / "steplogd.toml"
     path.write_text(f'home = "{home}"\nshared = true\n')
     path.chmod(0o644)
-    daemon = DAEMON.starts(home, "-m", "steplogd", "run", "--config", str(path))
+    log = place / "steplogd.log"
+    with log.open("wb") as stderr:
+        command = ("-m", "steplogd", "run", "--config", str(path))
+        daemon = DAEMON.starts(home, *command, stderr=stderr.fileno())
     try:
-        wait_until(lambda: bool(rows(home, "SELECT 1 FROM store")) or daemon.poll() is not None)
+        wait_until(lambda: b'"serving"' in log.read_bytes() or daemon.poll() is not None)
         report = examined_by(CAROL, home, "--config", str(path))
     finally:
         daemon.terminate()
