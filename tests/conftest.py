@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from steplog.decoding import AnyEvent
 
 DEADLINE_SECONDS = 120.0
+_LONGEST = "tests/torture/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, or one process ends long after the others."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 
 
 @pytest.fixture

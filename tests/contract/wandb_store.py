@@ -48,6 +48,8 @@ class WandbStore:
     def used(self) -> Iterator[WandbStore]:
         """Let one test use it."""
         self._is_fresh = True
+        if self._backends[-1].child.is_closed:  # by the test before: nobody can use it any more
+            self._backends.append(self._connect())
         yield self
         for backend in self._backends[:-1]:
             backend.close()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_who_waits_while_it_is_closed_starts_no_other(tmp_path: Path) -> None:
+def test_who_waits_while_itis_closed_starts_no_other(tmp_path: Path) -> None:
     """Nor who comes after that; another one, made from it, is not closed."""
     child = Child(Place("offline", "", "", str(tmp_path)), DEADLINE_SECONDS)
     told: list[Exception] = []
@@ -32,24 +32,24 @@ def test_who_waits_while_it_is_closed_starts_no_other(tmp_path: Path) -> None:
     with child._lock:
         waiting.start()
         closing.start()
-        wait_until(lambda: child._is_closed)
+        wait_until(lambda: child.is_closed)
     waiting.join()
     closing.join()
     start()
 
     assert ["closed" in str(error) for error in told] == [True, True]
     assert (child.pid, child.generation) == (None, 0)
-    assert not child.elsewhere(str(tmp_path))._is_closed
+    assert not child.elsewhere(str(tmp_path)).is_closed
 
 
-def test_a_process_that_was_started_while_it_is_closed_is_ended(
+def test_a_process_that_was_started_while_itis_closed_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who closes it had not seen it, and is not kept waiting until it has begun."""
     child = Child(Place("offline", "", "", str(tmp_path)), DEADLINE_SECONDS)
 
     def close_meanwhile(_: Path | None) -> dict[str, str]:
-        child._is_closed = True
+        child.is_closed = True
         return {}
 
     monkeypatch.setattr("steplogd.delivery.wandb_child.key_in", close_meanwhile)

@@ -50,6 +50,7 @@ class Child:
 
     Attributes:
         generation: Counts the processes; a run is open in the process that opened it.
+        is_closed: Whether it was closed: it starts no process any more.
 
     Args:
         place: Where all runs go.
@@ -64,7 +65,7 @@ class Child:
         self._key_file = key_file
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._is_closed = False
+        self.is_closed = False
 
     @property
     def pid(self) -> int | None:
@@ -113,7 +114,7 @@ class Child:
         """Return another of the same settings, not started yet, with its files in this folder."""
         other = copy.copy(self)
         other.generation, other._process, other._lock = 0, None, threading.Lock()
-        other._is_closed = False
+        other.is_closed = False
         other._place = msgspec.structs.replace(self._place, directory=directory)
         return other
 
@@ -122,7 +123,7 @@ class Child:
 
         Whoever waits for an answer meanwhile gets `Unavailable`, as does who would start it anew.
         """
-        self._is_closed = True  # first: who waits for the lock shall not start another
+        self.is_closed = True  # first: who waits for the lock shall not start another
         if (process := self._process) is not None:
             _kill(process.pid)
         with self._lock:
@@ -145,7 +146,7 @@ class Child:
             )
         except OSError as error:
             raise Unavailable(f"the process that runs W&B cannot be started: {error}") from error
-        if self._is_closed:  # meanwhile: who closes it has not seen this process, and waits for us
+        if self.is_closed:  # meanwhile: who closes it has not seen this process, and waits for us
             self._end()
             self._refuse_when_closed()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -155,7 +156,7 @@ class Child:
             pass
 
     def _refuse_when_closed(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise Unavailable("the backend was closed meanwhile")
 
     def _exchange(self, request: Request) -> Iterator[Answer]:

@@ -115,10 +115,10 @@ class _Endpoint:
         """Listen no longer; a socket that is somebody else's stays."""
         if self._server is None:
             return
-        self._server.server_close()
         if self._listen.family == socket.AF_UNIX:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # first: once nobody listens, another may take it
                 os.unlink(self._listen.host)  # noqa: PTH108
+        self._server.server_close()
 
     def _say_not(self, reason: str) -> None:
         if reason != self._reason:
