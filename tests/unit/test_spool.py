@@ -256,13 +256,8 @@ def test_a_spool_that_is_taken_away_under_a_lock_that_lasts_is_left(
     assert steps == [[b"1", b"2"], [b"3", b"4"]]
 
 
-def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
-    home: Path, locked: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Under the same number, so that it counts once; the next one goes on from there."""
-    (path, daemon), away = locked, home / "away"
-    writer = Writer(home, "r", lambda: None)
-    writer.track("main", 0, {"a": 1})
+def overtake(patching: pytest.MonkeyPatch, path: Path, away: Path) -> None:
+    """Let the next line be overtaken: its spool is renamed just before it is written."""
     write = spool.write_line
 
     def write_late(fd: int, line: bytes) -> None:
@@ -270,7 +265,17 @@ def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
             path.rename(away)
         write(fd, line)
 
-    monkeypatch.setattr("steplog.pen.write_line", write_late)
+    patching.setattr("steplog.pen.write_line", write_late)
+
+
+def test_a_line_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_too(
+    home: Path, locked: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same number, so that it counts once; the next one goes on from there."""
+    (path, daemon), away = locked, home / "away"
+    writer = Writer(home, "r", lambda: None)
+    writer.track("main", 0, {"a": 1})
+    overtake(monkeypatch, path, away)
     writer.track("main", 1, {"a": 1})
     writer.track("main", 2, {"a": 1})
     writer.close()
@@ -292,14 +297,7 @@ def test_a_greeting_that_is_overtaken_by_the_rename_is_written_to_the_new_spool_
     """Or nobody would know who is in the run; each line of it stands there under its own number."""
     (path, daemon), away = locked, home / "away"
     writer = Writer(home, "r", lambda: None)
-    write = spool.write_line
-
-    def write_late(fd: int, line: bytes) -> None:
-        if not away.exists():
-            path.rename(away)
-        write(fd, line)
-
-    monkeypatch.setattr("steplog.pen.write_line", write_late)
+    overtake(monkeypatch, path, away)
     if has_joined:
         writer.join("tag", {"lr": 0.1}, {})
     writer.track("main", 1, {"a": 1})

@@ -22,9 +22,8 @@ once, into `archive/`, and there it may be written to for a while. That is how n
 5. When it has rested, nobody has it open, and all of it is folded, it is compressed or removed.
    Compressed: when the store has what is folded of it in the file itself, into another name, read
    back, synced, renamed to `RUN.NUMBER.jsonl.gz`, the folder synced; only then is the original
-   deleted, and only then does the store say so. Removed: the
-   store says so first, and has all of it in the file itself, synced, not only in its WAL; only then
-   is the spool deleted.
+   deleted, and only then does the store say so. Removed: the store says so first, and has all of
+   it in the file itself, synced, not only in its WAL; only then is the spool deleted.
 
 Killed after any of these, `recovery.py` finds at the next start what was done, by what lies there
 and by the mark of the checkpoint, and brings the store to it before anything is read.
